@@ -1,0 +1,1 @@
+"""The HTTP process: Litestar API, admission, streaming, command line. Never imports torch."""

@@ -1,0 +1,1 @@
+"""JSON Schema, regex, EBNF and choices compiled to token-mask automata. NumPy and Numba, no torch."""

@@ -1,0 +1,1 @@
+"""Foreign grammar compilers behind the protocols of `grammars.automaton`. They run in worker processes."""

@@ -1,0 +1,170 @@
+"""What a client may ask for: the grammar specifications, their canonical key, and what can be wrong with them.
+
+Everything here crosses process boundaries, is immutable and hashable, and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import msgspec
+
+Whitespace = Literal["compact", "spaced", "flexible"]
+"""Whitespace between JSON tokens. `compact`: none. `spaced`: at most one space after `:` and `,`.
+`flexible`: at most one space wherever JSON allows whitespace. Never unbounded."""
+
+Backend = Literal["auto", "outlines", "xgrammar"]
+"""`auto` takes the first backend that enforces all of the specification."""
+
+OnUnsupported = Literal["error", "validate"]
+"""What to do with a keyword no chosen backend enforces: refuse the request, or leave it to the final validation."""
+
+
+class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
+    """A JSON document valid under a JSON Schema (drafts 4 to 2020-12).
+
+    `schema` is JSON text, because the order of its properties is the order in which they are generated.
+    """
+
+    schema: str
+    whitespace: Whitespace = "spaced"
+
+    @classmethod
+    def of(cls, schema: Any, whitespace: Whitespace = "spaced") -> JsonSchema:
+        """From a decoded schema (a mapping or a boolean)."""
+        return cls(json.dumps(schema, ensure_ascii=False, separators=(",", ":")), whitespace)
+
+
+class Regex(msgspec.Struct, frozen=True, tag="regex"):
+    """Text that a regular expression matches as a whole."""
+
+    pattern: str
+
+
+class Ebnf(msgspec.Struct, frozen=True, tag="ebnf"):
+    """Text derived from the rule `root` of a grammar in the GBNF / xgrammar dialect (`rule ::= ...`)."""
+
+    grammar: str
+    root: str = "root"
+
+
+class Choice(msgspec.Struct, frozen=True, tag="choice"):
+    """Exactly one of the given strings."""
+
+    choices: tuple[str, ...]
+
+
+class StructuralTag(msgspec.Struct, frozen=True, tag="structural_tag"):
+    """Free text with constrained regions, in xgrammar's published JSON form (`{"type": "structural_tag", "format": ...}`).
+
+    `tag` is JSON text.
+    """
+
+    tag: str
+
+
+GrammarSpec = JsonSchema | Regex | Ebnf | Choice | StructuralTag
+
+
+class CompileOptions(msgspec.Struct, frozen=True):
+    """How a specification is compiled; part of the cache key."""
+
+    backend: Backend = "auto"
+    on_unsupported: OnUnsupported = "error"
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def canonical(spec: GrammarSpec) -> GrammarSpec:
+    """The same language in one spelling: JSON text is re-serialised without insignificant whitespace.
+
+    Text that is not JSON is left as it is, for the compiler to refuse with a position.
+    """
+    match spec:
+        case JsonSchema(schema=text):
+            return msgspec.structs.replace(spec, schema=_compact_json(text))
+        case StructuralTag(tag=text):
+            return StructuralTag(_compact_json(text))
+        case _:
+            return spec
+
+
+def grammar_key(spec: GrammarSpec, options: CompileOptions) -> str:
+    """A stable identifier of what is compiled: `gram_` and 32 hexadecimal digits of SHA-256."""
+    digest = hashlib.sha256(_encoder.encode((canonical(spec), options))).hexdigest()
+    return f"gram_{digest[:32]}"
+
+
+def _compact_json(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return text
+
+
+ErrorCode = Literal[
+    "invalid_schema",
+    "unsupported_schema",
+    "invalid_regex",
+    "unsupported_regex",
+    "invalid_ebnf",
+    "invalid_choice",
+    "invalid_structural_tag",
+    "unsupported_backend",
+    "grammar_too_large",
+    "compile_deadline",
+    "compile_memory",
+    "compile_crashed",
+]
+
+
+class GrammarError(Exception):
+    """A specification that cannot be compiled: what is wrong, where, and what to do about it.
+
+    `pointer` is a JSON Pointer (RFC 6901) into the schema; `line` and `column` count from 1 into the text of a regex
+    or an EBNF grammar. Codes that start with `compile_` are faults of the compilation, not of the specification.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        pointer: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+        self.message = message
+        self.pointer = pointer
+        self.line = line
+        self.column = column
+
+    def __str__(self) -> str:
+        if self.pointer is not None:
+            return f"{self.message} (at {self.pointer or 'the root of the schema'})"
+        if self.line is not None:
+            return f"{self.message} (line {self.line}, column {self.column})"
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"pointer": self.pointer, "line": self.line, "column": self.column}
+        return (_rebuild_error, (self.code, self.message, state))
+
+
+def _rebuild_error(code: ErrorCode, message: str, state: dict[str, Any]) -> GrammarError:
+    return GrammarError(code, message, **state)
+
+
+class Diagnostic(msgspec.Struct, frozen=True):
+    """What becomes of one keyword of a schema under the chosen backend."""
+
+    pointer: str
+    keyword: str
+    status: Literal["approximated", "validated"]
+    """`approximated`: a subset of what is valid is generated. `validated`: left to the final validation."""
+    message: str
