@@ -1,0 +1,55 @@
+"""`python -m engine --link ADDRESS`: the engine process. Reads its `EngineConfig` as JSON from standard input."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+import click
+import msgspec
+
+from engine.link import ZmqServerLink
+from engine.wire import EngineConfig
+
+
+@click.command()
+@click.option("--link", "address", required=True, help="ZeroMQ address the gateway has bound, such as ipc:///run/engine.")
+@click.option("--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]))
+def main(address: str, log_level: str) -> None:
+    """Serve one model to the gateway that is bound to ADDRESS, until it says so or goes away."""
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    options = msgspec.json.decode(sys.stdin.buffer.read(), type=EngineConfig)
+
+    from engine.config import ConfigError, resolve
+    from engine.loop import EngineLoop
+
+    try:
+        loop = EngineLoop(resolve(options), ZmqServerLink(address))
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        loop.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the gateway, which tells us
+    threading.Thread(target=_exit_with, args=(os.getppid(),), daemon=True, name="parent").start()
+    loop.run()
+
+
+def _exit_with(parent: int) -> None:
+    """Ends this process when its parent is gone, whatever it is doing."""
+    gone = threading.Event()
+    while os.getppid() == parent:
+        gone.wait(0.5)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

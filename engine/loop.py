@@ -1,0 +1,408 @@
+"""The engine's one loop: receive commands, plan a step, run it, commit it, send events.
+
+Everything a request does happens here, in one thread; only compiling grammars does not (`GrammarDesk`). A fault that
+belongs to one request ends that request and no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+from engine.batch import build_batch
+from engine.config import ResolvedConfig
+from engine.counters import Counters
+from engine.grammar_desk import GrammarDesk, Served
+from engine.link import ServerLink
+from engine.mask_bank import MaskBank
+from engine.output import Ending, OutputStream
+from engine.radix import RadixCache
+from engine.runner import Runner
+from engine.sampler import Draw, Sampler
+from engine.scheduler import Scheduler, StepPlan
+from engine.sequence import Sequence
+from engine.slots import SlotAllocator
+from engine.wire import (
+    Accepted,
+    CacheFlushed,
+    Cancel,
+    Command,
+    CompileGrammar,
+    EngineInfo,
+    EngineStats,
+    Event,
+    Finished,
+    FlushCache,
+    Generate,
+    GrammarCompiled,
+    GrammarInfo,
+    GrammarList,
+    ListGrammars,
+    Ready,
+    Rejected,
+    Shutdown,
+    Stats,
+    Tokens,
+    Usage,
+)
+from grammars.automaton import MaskRow
+from grammars.compiler import CompiledGrammar, GrammarCompiler
+from grammars.spec import CompileOptions, GrammarError
+from grammars.vocabulary import Vocabulary
+
+log = logging.getLogger("espalier.engine")
+
+HEARTBEAT_S = 1.0
+IDLE_POLL_S = 0.2
+COMPILING_POLL_S = 0.002
+
+
+@dataclass(slots=True)
+class _Running:
+    sequence: Sequence
+    output: OutputStream
+
+
+class EngineLoop:
+    """Serves the commands of one link with one model.
+
+    `run` blocks until a `Shutdown` arrives or `stop` is called from another thread or a signal handler.
+    """
+
+    def __init__(self, config: ResolvedConfig, link: ServerLink) -> None:
+        self._link = link
+        self._options = config.options
+        self._runner = Runner(config)
+        self._vocabulary = Vocabulary.from_pretrained(config.options.model, size=self._runner.vocab_size)
+        self._slots = SlotAllocator(self._runner.kv_cache_tokens)
+        self._tree = RadixCache() if config.options.prefix_cache else None
+        self._scheduler = Scheduler(
+            self._slots,
+            self._tree,
+            max_running=config.options.max_running,
+            max_batch_tokens=config.options.max_batch_tokens,
+            chunked_prefill=config.options.chunked_prefill,
+        )
+        self._sampler = Sampler(self._vocabulary, self._runner.device)
+        self._masks = MaskBank(self._vocabulary.size, self._runner.device)
+        self._desk: GrammarDesk[str] = GrammarDesk(
+            GrammarCompiler(
+                self._vocabulary,
+                default_backend=config.options.grammar_backend,
+                cache_bytes=config.options.grammar_cache_bytes,
+                deadline_s=config.options.grammar_deadline_s,
+                memory_bytes=config.options.grammar_memory_bytes,
+                num_workers=config.options.grammar_workers,
+            ),
+            num_threads=max(4, 2 * config.options.grammar_workers),
+        )
+        self._max_model_len = min(self._runner.max_model_len, self._runner.kv_cache_tokens)
+        self._compiling: dict[str, Generate | CompileGrammar] = {}
+        self._running: dict[str, _Running] = {}
+        self._outbox: list[Event] = []
+        self._counters = Counters()
+        self._num_arrivals = 0
+        self._stopping = False
+        self._next_heartbeat = 0.0
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(
+            model=self._options.model,
+            architecture=self._runner.architecture,
+            device=str(self._runner.device),
+            dtype=str(self._runner.dtype).removeprefix("torch."),
+            vocab_size=self._vocabulary.size,
+            max_model_len=self._max_model_len,
+            kv_cache_tokens=self._runner.kv_cache_tokens,
+            attention_backend=self._runner.attention_backend,
+            num_parameters=self._runner.num_parameters,
+        )
+
+    def run(self) -> None:
+        self._link.send([Ready(self.info)])
+        try:
+            while not self._stopping:
+                self.step()
+        finally:
+            self._desk.close()
+            self._link.close()
+
+    def stop(self) -> None:
+        """Makes `run` return after the step under way."""
+        self._stopping = True
+
+    def step(self) -> None:
+        """One turn: commands, grammars that are ready, one forward pass if there is work, events."""
+        for command in self._link.poll(self._poll_timeout()):
+            with self._only_hurting(getattr(command, "request_id", "")):
+                self._handle(command)
+        for served in self._desk.poll():
+            with self._only_hurting(served.ticket):
+                self._serve(served)
+        plan = self._scheduler.plan()
+        if plan is not None:
+            self._run_plan(plan)
+        self._beat()
+        self._link.send(self._outbox)
+        self._outbox = []
+
+    # ---- commands
+
+    def _handle(self, command: Command) -> None:
+        match command:
+            case Generate():
+                self._receive(command)
+            case Cancel(request_id):
+                self._cancel(request_id)
+            case CompileGrammar(request_id, spec, backend, on_unsupported):
+                self._compiling[request_id] = command
+                options = CompileOptions(backend or self._options.grammar_backend, on_unsupported)
+                if (served := self._desk.submit(request_id, spec, options)) is not None:
+                    self._serve(served)
+            case ListGrammars(request_id):
+                grammars = [_grammar_info(g, cache_hit=True) for g in self._desk.compiler.grammars()]
+                self._outbox.append(GrammarList(request_id, grammars))
+            case FlushCache(request_id):
+                self._outbox.append(CacheFlushed(request_id, self._scheduler.flush()))
+            case Shutdown():
+                self.stop()
+
+    def _receive(self, command: Generate) -> None:
+        if (refusal := self._refusal(command)) is not None:
+            self._outbox.append(refusal)
+        elif command.grammar is None:
+            self._accept(command, None, cache_hit=False)
+        else:
+            self._compiling[command.request_id] = command
+            options = CompileOptions(command.grammar_backend or self._options.grammar_backend, command.on_unsupported)
+            if (served := self._desk.submit(command.request_id, command.grammar, options)) is not None:
+                self._serve(served)
+
+    def _refusal(self, command: Generate) -> Rejected | None:
+        request_id, prompt = command.request_id, command.prompt_ids
+        if request_id in self._running or request_id in self._compiling:
+            return Rejected(request_id, "invalid_request", f"request id {request_id!r} is in use")
+        if not prompt:
+            return Rejected(request_id, "invalid_request", "the prompt has no tokens")
+        if not 0 <= min(prompt) <= max(prompt) < self._vocabulary.size:
+            message = f"prompt token ids must lie in 0 .. {self._vocabulary.size - 1}"
+            return Rejected(request_id, "invalid_request", message)
+        if command.sampling.max_tokens < 1:
+            return Rejected(request_id, "invalid_request", "max_tokens must be at least 1")
+        if len(prompt) >= self._max_model_len:
+            message = (
+                f"the prompt has {len(prompt)} tokens; this server takes at most {self._max_model_len - 1} "
+                f"and one of output (max_model_len {self._max_model_len})"
+            )
+            return Rejected(request_id, "context_length_exceeded", message)
+        num_waiting = len(self._scheduler.waiting) + len(self._compiling)
+        if num_waiting >= self._options.max_waiting:
+            return Rejected(request_id, "overloaded", f"{num_waiting} requests are waiting already")
+        return None
+
+    def _serve(self, served: Served[str]) -> None:
+        command = self._compiling.pop(served.ticket, None)
+        if command is None:
+            return
+        match served.outcome:
+            case GrammarError() as error:
+                self._outbox.append(
+                    Rejected(
+                        served.ticket,
+                        "grammar",
+                        error.message,
+                        grammar_code=error.code,
+                        pointer=error.pointer,
+                        line=error.line,
+                        column=error.column,
+                    )
+                )
+            case Exception() as error:
+                raise error
+            case CompiledGrammar() as grammar:
+                if isinstance(command, Generate):
+                    self._accept(command, grammar, cache_hit=served.cache_hit)
+                else:
+                    info = _grammar_info(grammar, cache_hit=served.cache_hit)
+                    self._outbox.append(GrammarCompiled(served.ticket, info))
+
+    def _accept(self, command: Generate, grammar: CompiledGrammar | None, *, cache_hit: bool) -> None:
+        capacity = min(len(command.prompt_ids) + command.sampling.max_tokens, self._max_model_len)
+        sequence = Sequence(
+            request_id=command.request_id,
+            prompt_ids=command.prompt_ids,
+            sampling=command.sampling,
+            seed=self._seed(command),
+            arrival=self._num_arrivals,
+            capacity=capacity,
+            priority=command.priority,
+            cursor=grammar.cursor() if grammar is not None else None,
+        )
+        self._num_arrivals += 1
+        self._scheduler.add(sequence)
+        self._running[command.request_id] = _Running(sequence, OutputStream(sequence, self._vocabulary))
+        self._counters.num_prompt_tokens += sequence.prompt_len
+        info = _grammar_info(grammar, cache_hit=cache_hit) if grammar is not None else None
+        self._outbox.append(Accepted(command.request_id, info))
+
+    def _seed(self, command: Generate) -> int:
+        if command.sampling.seed is not None:
+            return command.sampling.seed
+        if self._options.default_seed is not None:
+            return self._options.default_seed + self._num_arrivals
+        return random.getrandbits(63)
+
+    def _cancel(self, request_id: str) -> None:
+        running = self._running.pop(request_id, None)
+        if running is not None:
+            self._scheduler.remove(running.sequence)
+        waiting = self._compiling.pop(request_id, None)
+        if waiting is not None:
+            self._desk.withdraw(request_id)
+        self._counters.num_cancelled += running is not None or waiting is not None
+
+    # ---- steps
+
+    def _run_plan(self, plan: StepPlan) -> None:
+        started = time.perf_counter()
+        sampled = plan.sampled
+        try:
+            logits = self._runner.forward(build_batch(plan))
+            rows = self._mask_rows(sampled)
+            draws = self._sampler.sample(logits, sampled, self._masks.place(rows)) if sampled else []
+        except Exception as error:
+            log.exception("a forward pass over %d tokens failed", plan.num_tokens)
+            for item in plan.slices:
+                self._end(item.sequence, Ending("error", message=f"the forward pass failed: {error}"))
+            return
+        self._scheduler.commit(plan, {s: draw.token_id for s, draw in zip(sampled, draws, strict=True) if draw.token_id is not None})
+        for sequence, draw in zip(sampled, draws, strict=True):
+            if sequence.request_id in self._running:
+                with self._only_hurting(sequence.request_id):
+                    self._emit(sequence, draw)
+        elapsed = time.perf_counter() - started
+        if plan.is_decode:
+            self._counters.decode_seconds += elapsed
+        else:
+            self._counters.prefill_seconds += elapsed
+        self._counters.num_forward_calls += 1
+        self._counters.num_forward_tokens += plan.num_tokens
+
+    def _mask_rows(self, sequences: list[Sequence]) -> list[MaskRow | None]:
+        started = time.perf_counter()
+        rows: list[MaskRow | None] = []
+        for sequence in sequences:
+            row: MaskRow | None = None
+            if sequence.cursor is not None:
+                with self._only_hurting(sequence.request_id):
+                    row = sequence.cursor.mask_row()
+                    self._counters.num_masked_steps += 1
+            rows.append(row)
+        self._counters.mask_seconds += time.perf_counter() - started
+        return rows
+
+    def _emit(self, sequence: Sequence, draw: Draw) -> None:
+        if draw.token_id is None:
+            self._end(sequence, Ending("error", message=draw.fault))
+            return
+        if sequence.cursor is not None:
+            started = time.perf_counter()
+            taken = sequence.cursor.advance(draw.token_id)
+            self._counters.mask_seconds += time.perf_counter() - started
+            if not taken:
+                self._end(sequence, Ending("error", message=f"the grammar refused token {draw.token_id}, which its mask allows"))
+                return
+        self._counters.num_generated_tokens += 1
+        text, ending = self._running[sequence.request_id].output.push(draw.token_id)
+        logprobs = [draw.logprobs] if draw.logprobs is not None else None
+        self._outbox.append(Tokens(sequence.request_id, [draw.token_id], text, logprobs))
+        if ending is not None:
+            self._end(sequence, ending)
+
+    def _end(self, sequence: Sequence, ending: Ending) -> None:
+        if self._running.pop(sequence.request_id, None) is None:
+            return
+        self._scheduler.remove(sequence)
+        cached = sequence.cached_len or 0
+        self._counters.num_cached_prompt_tokens += cached
+        self._outbox.append(
+            Finished(
+                sequence.request_id,
+                ending.reason,
+                Usage(sequence.prompt_len, sequence.output_len, cached),
+                grammar_complete=sequence.cursor.is_complete if sequence.cursor is not None else None,
+                stop_match=ending.stop_match,
+                message=ending.message,
+            )
+        )
+
+    @contextmanager
+    def _only_hurting(self, request_id: str) -> Iterator[None]:
+        """Turns an exception into the end of one request."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("request %s failed", request_id)
+            message = f"{type(error).__name__}: {error}"
+            if (running := self._running.get(request_id)) is not None:
+                self._end(running.sequence, Ending("error", message=message))
+            else:
+                self._compiling.pop(request_id, None)
+                self._outbox.append(Rejected(request_id, "internal", message))
+
+    # ---- time
+
+    def _poll_timeout(self) -> float:
+        if self._scheduler.has_work:
+            return 0.0
+        return COMPILING_POLL_S if self._compiling else IDLE_POLL_S
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_S
+            self._outbox.append(Stats(self.stats()))
+
+    def stats(self) -> EngineStats:
+        compiler = self._desk.compiler.stats
+        evictable = self._tree.num_evictable if self._tree is not None else 0
+        return EngineStats(
+            num_running=len(self._scheduler.running),
+            num_waiting=len(self._scheduler.waiting),
+            num_waiting_tokens=sum(s.num_tokens for s in self._scheduler.waiting),
+            num_compiling=len(self._compiling),
+            kv_used_tokens=self._slots.num_used - evictable,
+            kv_cached_tokens=evictable,
+            kv_total_tokens=self._slots.num_slots,
+            num_preemptions=self._scheduler.num_preemptions,
+            grammar_compiles=compiler.compiles,
+            grammar_compile_seconds=compiler.compile_seconds,
+            grammar_cache_hits=compiler.hits,
+            grammar_cache_misses=compiler.misses,
+            grammar_cache_evictions=compiler.evictions,
+            grammar_cache_bytes=compiler.nbytes,
+            grammar_errors=compiler.errors,
+            **self._counters.as_fields(),
+        )
+
+
+def _grammar_info(grammar: CompiledGrammar, *, cache_hit: bool) -> GrammarInfo:
+    return GrammarInfo(
+        key=grammar.key,
+        kind=grammar.spec.__struct_config__.tag,
+        backend=grammar.backend,
+        compile_ms=grammar.compile_ms,
+        nbytes=grammar.nbytes,
+        num_states=grammar.num_states,
+        diagnostics=list(grammar.diagnostics),
+        num_uses=grammar.num_uses,
+        cache_hit=cache_hit,
+    )
+
+
