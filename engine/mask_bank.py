@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Rows
 
-import numpy as np
 import torch
 
 from grammars.automaton import MaskRow
@@ -24,22 +23,20 @@ class MaskBank:
         self._staged = torch.empty((0, self._words), dtype=torch.int32)
         self._mirror = torch.empty((0, self._words), dtype=torch.int32, device=device)
 
-    def place(self, rows: Rows[MaskRow | None]) -> torch.Tensor:
-        """[len(rows)] int64 on the device: where each row lies, 0 for None. Valid until the next call."""
+    def place(self, rows: Rows[MaskRow | None]) -> list[int]:
+        """Where on the device each row lies, 0 for None. Valid until the next call."""
         self._rows = list(rows)
-        addresses = np.zeros(len(rows), dtype=np.int64)
         if self._device.type == "cpu":
-            for i, row in enumerate(rows):
-                if row is not None:
-                    addresses[i] = row.ctypes.data
-            return torch.from_numpy(addresses)
+            return [0 if row is None else row.ctypes.data for row in rows]
         masked = [(i, row) for i, row in enumerate(rows) if row is not None]
         self._grow(len(masked))
+        addresses = [0] * len(rows)
+        staged = self._staged.numpy()
         for at, (i, row) in enumerate(masked):
-            self._staged[at] = torch.from_numpy(row)
+            staged[at] = row
             addresses[i] = self._mirror[at].data_ptr()
         self._mirror[: len(masked)].copy_(self._staged[: len(masked)], non_blocking=True)
-        return torch.from_numpy(addresses).to(self._device)
+        return addresses
 
     def _grow(self, num_rows: int) -> None:
         if num_rows > len(self._staged):

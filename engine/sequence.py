@@ -62,6 +62,7 @@ class Sequence:
     slots: NDArray[np.int64] = field(init=False)  # [capacity], valid up to num_reserved
     output_counts: dict[int, int] = field(default_factory=dict)
     """Occurrences of each token in the output, for penalties."""
+    _unique_prompt_ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         self.tokens = np.empty(self.capacity, dtype=np.int64)
@@ -78,6 +79,13 @@ class Sequence:
     @property
     def prompt_len(self) -> int:
         return len(self.prompt_ids)
+
+    @property
+    def unique_prompt_ids(self) -> NDArray[np.int64]:
+        """The prompt's tokens, each once, ascending."""
+        if self._unique_prompt_ids is None:
+            self._unique_prompt_ids = np.unique(self.tokens[: self.prompt_len])
+        return self._unique_prompt_ids
 
     @property
     def output_len(self) -> int:

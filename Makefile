@@ -1,0 +1,49 @@
+# The two commands of the README, and what a contributor runs. Everything is installed into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: serve test check lint types test-slow bench clean
+
+serve: $(VENV)/.serve
+	$(BIN)/espalier serve $(ARGS)
+
+test: $(VENV)/.test lint types
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+check: $(VENV)/.test lint types
+	$(BIN)/python -m pytest -q -m "not slow" --ignore tests/e2e $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench smoke --json bench/results/smoke.json
+	$(BIN)/python -m bench prefix --json bench/results/prefix.json
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.serve: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@ $(VENV)/.serve
+
+$(VENV)/.bench: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench]'
+	touch $@ $(VENV)/.test $(VENV)/.serve
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
