@@ -261,7 +261,7 @@ class EngineLoop:
     def _cancel(self, request_id: str) -> None:
         running = self._running.pop(request_id, None)
         if running is not None:
-            self._scheduler.remove(running.sequence)
+            self._scheduler.remove(running.sequence, keep_output=False)
         waiting = self._compiling.pop(request_id, None)
         if waiting is not None:
             self._desk.withdraw(request_id)

@@ -90,13 +90,17 @@ class Scheduler:
             raise ValueError(f"{sequence!r} can outgrow the pool of {self._slots.num_slots} slots")
         self.waiting.append(sequence)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Takes a sequence out, finished or not. What it computed stays in the tree; nothing else of it stays."""
+    def remove(self, sequence: Sequence, *, keep_output: bool = True) -> None:
+        """Takes a sequence out, finished or not, and frees all it held.
+
+        What it computed goes to the tree, for a next turn to reuse; of one that was abandoned (`keep_output` False) only
+        the prompt, which the tree has already.
+        """
         if sequence.phase is Phase.WAITING:
             self.waiting.remove(sequence)
         elif sequence.phase is not Phase.FINISHED:
             self.running.remove(sequence)
-            self._release(sequence)
+            self._release(sequence, keep_output=keep_output)
         sequence.phase = Phase.FINISHED
 
     def flush(self) -> int:
@@ -238,14 +242,14 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         """Back to the queue; its tokens are kept and recomputed later, as far as the tree has lost them by then."""
         self.running.remove(sequence)
-        self._release(sequence)
+        self._release(sequence, keep_output=True)
         sequence.phase = Phase.WAITING
         sequence.num_preemptions += 1
         self.num_preemptions += 1
         self.waiting.append(sequence)
 
-    def _release(self, sequence: Sequence) -> None:
-        if self._tree is not None:
+    def _release(self, sequence: Sequence, *, keep_output: bool) -> None:
+        if keep_output:
             self._share(sequence)
         self._unlock(sequence)
         self._slots.free(sequence.slots[sequence.shared_len : sequence.num_reserved])

@@ -201,6 +201,21 @@ def test_removing_at_any_point_gives_every_slot_back() -> None:
     assert bench.slots.num_used == 0
 
 
+def test_an_abandoned_answer_leaves_the_tree_as_it_was() -> None:
+    bench = Bench()
+    bench.scheduler.add(sequence(0, [1, 2, 3, 4], output_len=1))
+    bench.run()
+    assert bench.tree is not None
+    before = tree_slots(bench.tree.root)
+    abandoned = sequence(1, [1, 2, 3, 4], output_len=9)
+    bench.scheduler.add(abandoned)
+    for _ in range(5):
+        bench.step()
+    bench.scheduler.remove(abandoned, keep_output=False)
+    assert tree_slots(bench.tree.root) == before
+    assert bench.slots.num_used == len(before)
+
+
 def test_a_sequence_that_can_outgrow_the_pool_is_refused() -> None:
     bench = Bench(num_slots=4)
     with pytest.raises(ValueError, match="outgrow"):
@@ -251,7 +266,7 @@ def test_any_load_finishes_with_the_tokens_it_would_have_alone(
         for _ in range(steps_after):
             bench.step()
         if cancel and request.phase is not Phase.FINISHED:
-            bench.scheduler.remove(request)
+            bench.scheduler.remove(request, keep_output=False)
             cancelled.append(request)
             bench.check_conservation()
     bench.run()
