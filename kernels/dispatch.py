@@ -1,0 +1,33 @@
+"""Picks the implementation of each kernel that suits a device."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from kernels.sample_inputs import LogitEdits, SampleResult, SamplingTensors
+
+
+class MaskedSample(Protocol):
+    """See `kernels.masked_sample.masked_sample`."""
+
+    def __call__(
+        self, logits: torch.Tensor, sampling: SamplingTensors, edits: LogitEdits | None = None
+    ) -> SampleResult: ...
+
+
+def masked_sample_for(device: torch.device) -> MaskedSample:
+    """The implementation for tensors on `device`. Importing this module needs neither Triton nor a GPU; CUDA needs both.
+
+    Raises ValueError for kinds of devices that no implementation serves.
+    """
+    if device.type == "cpu":
+        from kernels.masked_sample import masked_sample
+
+        return masked_sample
+    if device.type == "cuda":
+        from kernels.masked_sample_triton import masked_sample as masked_sample_triton
+
+        return masked_sample_triton
+    raise ValueError(f"masked_sample runs on cpu and cuda, not on {device.type}")
