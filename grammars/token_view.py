@@ -1,0 +1,147 @@
+"""A byte table seen through a vocabulary: which tokens may follow each state, and where they lead."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from grammars.automaton import DEAD, MaskRow
+from grammars.table import TableAutomaton
+from grammars.vocabulary import Vocabulary
+
+
+class TokenView:
+    """Mask rows of an automaton's states, built when first asked for, equal rows stored once. Safe to share by threads.
+
+    Where some byte is no token by itself, a state that is live in bytes may be dead in tokens; the view then allows
+    only tokens from which the text can still be finished in tokens.
+    """
+
+    def __init__(self, automaton: TableAutomaton, vocabulary: Vocabulary) -> None:
+        self.automaton = automaton
+        self.vocabulary = vocabulary
+        self._trie = vocabulary.trie
+        self._lock = threading.Lock()
+        self._row_of: dict[int, MaskRow] = {}
+        self._rows: dict[bytes, MaskRow] = {}
+        self._live = self._token_live()
+        self.end_row = self._intern(self._with_end(np.zeros(vocabulary.mask_words, np.uint32)))
+        """Nothing but the end-of-sequence tokens."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table and of the rows built so far."""
+        index_entry = 64
+        num_rows, num_states = len(self._rows), len(self._row_of)
+        return self.automaton.nbytes + num_rows * 2 * 4 * self.vocabulary.mask_words + num_states * index_entry
+
+    @property
+    def num_rows(self) -> int:
+        """Distinct rows built so far."""
+        return len(self._rows)
+
+    def is_live(self, state: int) -> bool:
+        """Whether acceptance can be reached from `state` in tokens of the vocabulary."""
+        return bool(self._live[state])
+
+    def mask_row(self, state: int) -> MaskRow:
+        """The tokens allowed in a live `state`."""
+        row = self._row_of.get(state)
+        return self._build(state) if row is None else row
+
+    def only_end_follows(self, state: int) -> bool:
+        """Whether no token but an end-of-sequence token may follow."""
+        return self.automaton.accepts(state) and (self.mask_row(state) is self.end_row)
+
+    def advance(self, state: int, token_id: int) -> int:
+        """The state after a token, or `DEAD` where `mask_row(state)` does not allow it. End tokens lead nowhere."""
+        if not 0 <= token_id < self.vocabulary.size:
+            return DEAD
+        token = self.vocabulary.tokens[token_id]
+        if not token:
+            return DEAD
+        for byte in token:
+            state = self.automaton.step(state, byte)
+            if state == DEAD:
+                return DEAD
+        return state if self._live[state] else DEAD
+
+    def _build(self, state: int) -> MaskRow:
+        row = np.zeros(self.vocabulary.mask_words, np.uint32)
+        _fill_row(row, state, *self._tables(), self._live)
+        if self.automaton.accepts(state):
+            row = self._with_end(row)
+        with self._lock:
+            return self._row_of.setdefault(state, self._intern(row))
+
+    def _with_end(self, row: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        for token_id in self.vocabulary.eos_ids:
+            row[token_id // 32] |= np.uint32(1 << (token_id % 32))
+        return row
+
+    def _intern(self, row: NDArray[np.uint32]) -> MaskRow:
+        masks: MaskRow = row.view(np.int32)
+        masks.flags.writeable = False
+        return self._rows.setdefault(row.tobytes(), masks)
+
+    def _tables(self) -> tuple[Any, ...]:
+        table, trie = self.automaton, self._trie
+        arrays = (trie.byte, trie.depth, trie.skip, trie.token_begin, trie.token_ids, trie.max_depth)
+        return (table.transitions, table.byte_class, *arrays)
+
+    def _token_live(self) -> NDArray[np.bool_]:
+        live = np.ones(len(self.automaton.transitions), np.bool_)
+        live[DEAD] = False
+        if self.vocabulary.missing_bytes:
+            live = self.automaton.accepting.copy()
+            while _grow_live(live, *self._tables()):
+                pass
+        return live
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill_row(row, state, transitions, byte_class, byte, depth, skip, token_begin, token_ids, max_depth, live):  # type: ignore[no-untyped-def]
+    """Sets the bit of every token whose bytes lead from `state` to a live state. Skips a subtree at its first dead byte."""
+    path = np.empty(max_depth + 1, np.int32)
+    path[0] = state
+    node, num_nodes = 0, len(byte)
+    while node < num_nodes:
+        reached = transitions[path[depth[node] - 1], byte_class[byte[node]]]
+        if reached == 0:
+            node = skip[node]
+            continue
+        path[depth[node]] = reached
+        if live[reached]:
+            for k in range(token_begin[node], token_begin[node + 1]):
+                token = token_ids[k]
+                row[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
+        node += 1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _grow_live(live, transitions, byte_class, byte, depth, skip, token_begin, token_ids, max_depth):  # type: ignore[no-untyped-def]
+    """Marks the states from which one token leads to a state marked live; whether there were any new ones."""
+    path = np.empty(max_depth + 1, np.int32)
+    num_nodes = len(byte)
+    grown = False
+    for state in range(len(live) - 1, 0, -1):
+        if live[state]:
+            continue
+        path[0] = state
+        node = 0
+        while node < num_nodes:
+            reached = transitions[path[depth[node] - 1], byte_class[byte[node]]]
+            if reached == 0:
+                node = skip[node]
+                continue
+            path[depth[node]] = reached
+            if live[reached] and token_begin[node] < token_begin[node + 1]:
+                live[state] = True
+                grown = True
+                break
+            node += 1
+    return grown
