@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-    from engine.kv_pool import KvPool
-
 
 @dataclass(frozen=True, slots=True)
 class ForwardBatch:
@@ -40,10 +38,8 @@ class AttentionBackend(Protocol):
         """Prepares what all layers of this step share."""
         ...
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> torch.Tensor:
-        """Writes `key`, `value` [num_tokens, num_kv_heads, head_dim] to the pool at the batch's slots, then attends causally.
+    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Writes `key`, `value` [num_tokens, num_kv_heads, head_dim] to the batch's slots, then attends causally.
 
         `query` [num_tokens, num_heads, head_dim]; returns the same shape. Scale, sliding window and pool are the
         backend's own, given when it is made.
@@ -62,9 +58,14 @@ class Model(Protocol):
 class PoolShape(Protocol):
     """What a KV pool must know of a model."""
 
-    num_layers: int
-    num_kv_heads: int
-    head_dim: int
+    @property
+    def num_layers(self) -> int: ...
+
+    @property
+    def num_kv_heads(self) -> int: ...
+
+    @property
+    def head_dim(self) -> int: ...
 
 
-__all__ = ["AttentionBackend", "ForwardBatch", "KvPool", "Model", "PoolShape"]
+__all__ = ["AttentionBackend", "ForwardBatch", "Model", "PoolShape"]

@@ -1,0 +1,73 @@
+"""Runs forward passes: the model, its KV pool and its attention, put together from one configuration."""
+
+from __future__ import annotations
+
+import numba
+import torch
+
+from engine.attention import create_attention
+from engine.config import ConfigError, ResolvedConfig
+from engine.forward import ForwardBatch
+from engine.kv_pool import KvPool, fitting_slots
+from engine.weights import load_model
+from engine.wire import EngineInfo
+
+
+class Runner:
+    """Owns everything on the device. Used from one thread; sets the thread count of torch and Numba for the process."""
+
+    def __init__(self, config: ResolvedConfig) -> None:
+        self.config = config
+        device, dtype = config.torch_device, config.torch_dtype
+        torch.set_num_threads(config.num_threads)
+        numba.set_num_threads(min(config.num_threads, numba.config.NUMBA_NUM_THREADS))
+        with torch.inference_mode():
+            self.model, model_config = load_model(config.folder, device, dtype, max_len=config.max_model_len)
+            self.pool = KvPool(model_config, _num_slots(config), dtype, device)
+        self._attention = create_attention(
+            config.attention_backend, self.pool, model_config.num_heads, model_config.sliding_windows
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        model = self.config.model
+        return EngineInfo(
+            model=self.config.asked.model,
+            architecture=model.architecture,
+            device=self.config.device,
+            dtype=self.config.dtype,
+            vocab_size=model.vocab_size,
+            max_model_len=self.config.max_model_len,
+            kv_cache_tokens=self.pool.num_slots,
+            attention_backend=self._attention.name,
+            num_parameters=model.num_parameters,
+        )
+
+    def forward(self, batch: ForwardBatch) -> torch.Tensor:
+        """Logits [num_sampled, vocab_size] float32 of the rows `batch.logits_indices`, on the runner's device.
+
+        Writes this step's keys and values to the pool; reads those of the batch's contexts, which earlier steps wrote.
+        """
+        with torch.inference_mode():
+            self._attention.begin(batch)
+            return self.model.forward(batch, self._attention)
+
+
+def _num_slots(config: ResolvedConfig) -> int:
+    """As many as asked for; else as free memory allows, but no more than all running sequences at full length need.
+
+    ConfigError where not even one sequence of `max_model_len` fits.
+    """
+    asked = config.asked
+    if asked.kv_cache_tokens is not None:
+        num_slots, cause = asked.kv_cache_tokens, "kv_cache_tokens is"
+    else:
+        needed = asked.max_running * config.max_model_len
+        num_slots = fitting_slots(config.model, config.torch_dtype, config.torch_device, at_most=needed)
+        cause = "free memory has room for a KV cache of"
+    if num_slots < config.max_model_len:
+        raise ConfigError(
+            f"{cause} {num_slots} tokens, less than one sequence of max_model_len {config.max_model_len}: lower "
+            "max_model_len, or raise kv_cache_tokens where it is what bounds"
+        )
+    return num_slots
