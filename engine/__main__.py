@@ -26,12 +26,12 @@ def main(address: str, log_level: str) -> None:
     )
     options = msgspec.json.decode(sys.stdin.buffer.read(), type=EngineConfig)
 
-    from engine.config import ConfigError, resolve
+    from engine.config import resolve_config
     from engine.loop import EngineLoop
 
     try:
-        loop = EngineLoop(resolve(options), ZmqServerLink(address))
-    except ConfigError as error:
+        loop = EngineLoop(resolve_config(options), ZmqServerLink(address))
+    except (ValueError, OSError) as error:  # what the configuration or the model's files are at fault for
         raise click.ClickException(str(error)) from error
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from engine.config import resolve
+from engine.config import resolve_config
 from engine.link import queue_link
 from engine.loop import EngineLoop
 from engine.wire import (
@@ -53,7 +53,7 @@ class LocalEngine:
 
     def __init__(self, config: EngineConfig) -> None:
         self._client, self._server = queue_link()
-        self._loop = EngineLoop(resolve(config), self._server)
+        self._loop = EngineLoop(resolve_config(config), self._server)
         self._thread = threading.Thread(target=self._loop.run, name="engine")
         self._inboxes: dict[str, asyncio.Queue[Event]] = {}
         self._stats: asyncio.Queue[EngineStats] = asyncio.Queue()

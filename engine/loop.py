@@ -33,7 +33,6 @@ from engine.wire import (
     Cancel,
     Command,
     CompileGrammar,
-    EngineInfo,
     EngineStats,
     Event,
     Finished,
@@ -76,32 +75,32 @@ class EngineLoop:
 
     def __init__(self, config: ResolvedConfig, link: ServerLink) -> None:
         self._link = link
-        self._options = config.options
+        options = self._options = config.asked
         self._runner = Runner(config)
-        self._vocabulary = Vocabulary.from_pretrained(config.options.model, size=self._runner.vocab_size)
-        self._slots = SlotAllocator(self._runner.kv_cache_tokens)
-        self._tree = RadixCache() if config.options.prefix_cache else None
+        self.info = self._runner.info
+        self._vocabulary = Vocabulary.from_pretrained(config.folder, size=self.info.vocab_size)
+        self._slots = SlotAllocator(self.info.kv_cache_tokens)
+        self._tree = RadixCache() if options.prefix_cache else None
         self._scheduler = Scheduler(
             self._slots,
             self._tree,
-            max_running=config.options.max_running,
-            max_batch_tokens=config.options.max_batch_tokens,
-            chunked_prefill=config.options.chunked_prefill,
+            max_running=options.max_running,
+            max_batch_tokens=options.max_batch_tokens,
+            chunked_prefill=options.chunked_prefill,
         )
-        self._sampler = Sampler(self._vocabulary, self._runner.device)
-        self._masks = MaskBank(self._vocabulary.size, self._runner.device)
+        self._sampler = Sampler(self._vocabulary, config.torch_device)
+        self._masks = MaskBank(self._vocabulary.size, config.torch_device)
         self._desk: GrammarDesk[str] = GrammarDesk(
             GrammarCompiler(
                 self._vocabulary,
-                default_backend=config.options.grammar_backend,
-                cache_bytes=config.options.grammar_cache_bytes,
-                deadline_s=config.options.grammar_deadline_s,
-                memory_bytes=config.options.grammar_memory_bytes,
-                num_workers=config.options.grammar_workers,
+                default_backend=options.grammar_backend,
+                cache_bytes=options.grammar_cache_bytes,
+                deadline_s=options.grammar_deadline_s,
+                memory_bytes=options.grammar_memory_bytes,
+                num_workers=options.grammar_workers,
             ),
-            num_threads=max(4, 2 * config.options.grammar_workers),
+            num_threads=max(4, 2 * options.grammar_workers),
         )
-        self._max_model_len = min(self._runner.max_model_len, self._runner.kv_cache_tokens)
         self._compiling: dict[str, Generate | CompileGrammar] = {}
         self._running: dict[str, _Running] = {}
         self._outbox: list[Event] = []
@@ -109,20 +108,6 @@ class EngineLoop:
         self._num_arrivals = 0
         self._stopping = False
         self._next_heartbeat = 0.0
-
-    @property
-    def info(self) -> EngineInfo:
-        return EngineInfo(
-            model=self._options.model,
-            architecture=self._runner.architecture,
-            device=str(self._runner.device),
-            dtype=str(self._runner.dtype).removeprefix("torch."),
-            vocab_size=self._vocabulary.size,
-            max_model_len=self._max_model_len,
-            kv_cache_tokens=self._runner.kv_cache_tokens,
-            attention_backend=self._runner.attention_backend,
-            num_parameters=self._runner.num_parameters,
-        )
 
     def run(self) -> None:
         self._link.send([Ready(self.info)])
@@ -195,10 +180,10 @@ class EngineLoop:
             return Rejected(request_id, "invalid_request", message)
         if command.sampling.max_tokens < 1:
             return Rejected(request_id, "invalid_request", "max_tokens must be at least 1")
-        if len(prompt) >= self._max_model_len:
+        if len(prompt) >= self.info.max_model_len:
             message = (
-                f"the prompt has {len(prompt)} tokens; this server takes at most {self._max_model_len - 1} "
-                f"and one of output (max_model_len {self._max_model_len})"
+                f"the prompt has {len(prompt)} tokens; this server takes at most {self.info.max_model_len - 1} "
+                f"and one of output (max_model_len {self.info.max_model_len})"
             )
             return Rejected(request_id, "context_length_exceeded", message)
         num_waiting = len(self._scheduler.waiting) + len(self._compiling)
@@ -233,7 +218,7 @@ class EngineLoop:
                     self._outbox.append(GrammarCompiled(served.ticket, info))
 
     def _accept(self, command: Generate, grammar: CompiledGrammar | None, *, cache_hit: bool) -> None:
-        capacity = min(len(command.prompt_ids) + command.sampling.max_tokens, self._max_model_len)
+        capacity = min(len(command.prompt_ids) + command.sampling.max_tokens, self.info.max_model_len)
         sequence = Sequence(
             request_id=command.request_id,
             prompt_ids=command.prompt_ids,

@@ -10,7 +10,7 @@ import torch
 from engine.sequence import Sequence
 from engine.wire import TokenLogprobs
 from grammars.vocabulary import Vocabulary
-from kernels.dispatch import masked_sample
+from kernels.dispatch import masked_sample_for
 from kernels.sample_inputs import RowEdits, SampleResult, SampleStatus, SamplingTensors, build_edits
 
 _FAULTS = {
@@ -34,6 +34,7 @@ class Sampler:
     def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
         self._eos_ids = vocabulary.eos_ids
         self._device = device
+        self._masked_sample = masked_sample_for(device)
 
     def sample(self, logits: torch.Tensor, sequences: Rows[Sequence], mask_rows: Rows[int]) -> list[Draw]:
         """Draws for `logits` [len(sequences), vocab_size] under the mask rows at those addresses (0: no mask)."""
@@ -51,7 +52,7 @@ class Sampler:
             device=self._device,
         )
         edits = build_edits([self._edits(s) for s in sequences], device=self._device)
-        result = masked_sample(logits, tensors, edits)
+        result = self._masked_sample(logits, tensors, edits)
         statuses = result.status.tolist()
         token_ids = result.token_ids.tolist()
         return [

@@ -73,7 +73,7 @@ async def test_answers_do_not_depend_on_batch_prefix_cache_or_chunking(temperatu
         "with the prefix cache": {"together": False, "prefix_cache": True, "chunked_prefill": False},
         "with chunked prefill": {"together": False, "prefix_cache": False, "max_batch_tokens": 17, "max_running": 16},
         "with everything": {"together": True, "prefix_cache": True, "max_batch_tokens": 23, "max_running": 16},
-        "with preemption": {"together": True, "prefix_cache": True, "kv_cache_tokens": 400, "max_running": 16},
+        "with preemption": {"together": True, "prefix_cache": True, "kv_cache_tokens": 400, "max_model_len": 400, "max_running": 16},
     }
     for way, options in ways.items():
         other = await run(requests, **options)
