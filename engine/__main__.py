@@ -17,8 +17,12 @@ from engine.wire import EngineConfig
 
 
 @click.command()
-@click.option("--link", "address", required=True, help="ZeroMQ address the gateway has bound, such as ipc:///run/engine.")
-@click.option("--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option(
+    "--link", "address", required=True, help="ZeroMQ address the gateway has bound, such as ipc:///run/engine."
+)
+@click.option(
+    "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
+)
 def main(address: str, log_level: str) -> None:
     """Serve one model to the gateway that is bound to ADDRESS, until it says so or goes away."""
     logging.basicConfig(

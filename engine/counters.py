@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 
@@ -20,6 +19,3 @@ class Counters:
     decode_seconds: float = 0.0
     mask_seconds: float = 0.0
     num_masked_steps: int = 0
-
-    def as_fields(self) -> dict[str, int | float]:
-        return dataclasses.asdict(self)

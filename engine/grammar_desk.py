@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from grammars.compiler import CompiledGrammar, GrammarCompiler
+
 from grammars.spec import CompileOptions, GrammarError, GrammarSpec, grammar_key
 
 Ticket = TypeVar("Ticket", bound=Hashable)
@@ -45,7 +46,7 @@ class GrammarDesk(Generic[Ticket]):
         return None
 
     def withdraw(self, ticket: Ticket) -> bool:
-        """Forgets a ticket whose requester is gone; whether it was pending. A compilation under way goes on for others."""
+        """Forgets a ticket whose requester is gone; whether it was pending. A compilation under way goes on."""
         future = self._pending.pop(ticket, None)
         if future is None:
             return False

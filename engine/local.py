@@ -135,7 +135,13 @@ class LocalEngine:
                     case Ready():
                         pass
                     case (
-                        Accepted() | Rejected() | Tokens() | Finished() | GrammarCompiled() | GrammarList() | CacheFlushed()
+                        Accepted()
+                        | Rejected()
+                        | Tokens()
+                        | Finished()
+                        | GrammarCompiled()
+                        | GrammarList()
+                        | CacheFlushed()
                     ):
                         if (inbox := self._inboxes.get(event.request_id)) is not None:
                             inbox.put_nowait(event)

@@ -6,6 +6,7 @@ belongs to one request ends that request and no other.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import time
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import msgspec
+from grammars.compiler import CompiledGrammar, GrammarCompiler
 
 from engine.batch import build_batch
 from engine.config import ResolvedConfig
@@ -50,7 +53,6 @@ from engine.wire import (
     Usage,
 )
 from grammars.automaton import MaskRow
-from grammars.compiler import CompiledGrammar, GrammarCompiler
 from grammars.spec import CompileOptions, GrammarError
 from grammars.vocabulary import Vocabulary
 
@@ -266,7 +268,8 @@ class EngineLoop:
             for item in plan.slices:
                 self._end(item.sequence, Ending("error", message=f"the forward pass failed: {error}"))
             return
-        self._scheduler.commit(plan, {s: draw.token_id for s, draw in zip(sampled, draws, strict=True) if draw.token_id is not None})
+        drawn = {s: d.token_id for s, d in zip(sampled, draws, strict=True) if d.token_id is not None}
+        self._scheduler.commit(plan, drawn)
         for sequence, draw in zip(sampled, draws, strict=True):
             if sequence.request_id in self._running:
                 with self._only_hurting(sequence.request_id):
@@ -301,7 +304,8 @@ class EngineLoop:
             taken = sequence.cursor.advance(draw.token_id)
             self._counters.mask_seconds += time.perf_counter() - started
             if not taken:
-                self._end(sequence, Ending("error", message=f"the grammar refused token {draw.token_id}, which its mask allows"))
+                message = f"the grammar refused token {draw.token_id}, which its mask allows"
+                self._end(sequence, Ending("error", message=message))
                 return
         self._counters.num_generated_tokens += 1
         text, ending = self._running[sequence.request_id].output.push(draw.token_id)
@@ -357,7 +361,7 @@ class EngineLoop:
     def stats(self) -> EngineStats:
         compiler = self._desk.compiler.stats
         evictable = self._tree.num_evictable if self._tree is not None else 0
-        return EngineStats(
+        gauges = EngineStats(
             num_running=len(self._scheduler.running),
             num_waiting=len(self._scheduler.waiting),
             num_waiting_tokens=sum(s.num_tokens for s in self._scheduler.waiting),
@@ -373,8 +377,8 @@ class EngineLoop:
             grammar_cache_evictions=compiler.evictions,
             grammar_cache_bytes=compiler.nbytes,
             grammar_errors=compiler.errors,
-            **self._counters.as_fields(),
         )
+        return msgspec.structs.replace(gauges, **dataclasses.asdict(self._counters))
 
 
 def _grammar_info(grammar: CompiledGrammar, *, cache_hit: bool) -> GrammarInfo:
@@ -389,5 +393,3 @@ def _grammar_info(grammar: CompiledGrammar, *, cache_hit: bool) -> GrammarInfo:
         num_uses=grammar.num_uses,
         cache_hit=cache_hit,
     )
-
-

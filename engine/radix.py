@@ -126,7 +126,7 @@ class RadixCache:
             at = at.parent
 
     def evict(self, num_tokens: int) -> Ids:
-        """Drops the least recently used unlocked tokens, leaf by leaf from their ends; returns their slots (at most asked)."""
+        """Drops the least recently used unlocked tokens, leaves from their ends; returns their slots, at most asked."""
         freed: list[Ids] = []
         wanted = num_tokens
         while wanted > 0 and self._leaves:

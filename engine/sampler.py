@@ -29,7 +29,7 @@ class Draw:
 
 
 class Sampler:
-    """Translates sequences into the kernel's tensors. A draw depends on a sequence's seed and length, not on its batch."""
+    """Translates sequences into the kernel's tensors. A draw depends on seed and length, not on the batch."""
 
     def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
         self._eos_ids = vocabulary.eos_ids

@@ -93,8 +93,8 @@ class Scheduler:
     def remove(self, sequence: Sequence, *, keep_output: bool = True) -> None:
         """Takes a sequence out, finished or not, and frees all it held.
 
-        What it computed goes to the tree, for a next turn to reuse; of one that was abandoned (`keep_output` False) only
-        the prompt, which the tree has already.
+        What it computed goes to the tree, for a next turn to reuse; of one that was abandoned (`keep_output` False)
+        only the prompt, which the tree has already.
         """
         if sequence.phase is Phase.WAITING:
             self.waiting.remove(sequence)
@@ -116,9 +116,9 @@ class Scheduler:
         slices: list[Slice] = []
         budget = self._max_batch_tokens
         decoding = sorted((s for s in self.running if s.phase is Phase.DECODE), key=_urgency)
-        for sequence in decoding:
+        for sequence in decoding:  # a comprehension would hide that reserving preempts those that come later
             if sequence.phase is Phase.DECODE and self._reserve_or_preempt(sequence, 1):
-                slices.append(Slice(sequence, sequence.computed_len, 1, samples=True))
+                slices.append(Slice(sequence, sequence.computed_len, 1, samples=True))  # noqa: PERF401
         budget -= len(slices)
         for sequence in sorted((s for s in self.running if s.phase is Phase.PREFILL), key=_urgency):
             if sequence.phase is Phase.PREFILL:
@@ -279,4 +279,3 @@ class Scheduler:
 
 def _urgency(sequence: Sequence) -> tuple[int, int]:
     return (sequence.priority, sequence.arrival)
-

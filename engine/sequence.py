@@ -72,8 +72,8 @@ class Sequence:
 
     def __repr__(self) -> str:
         return (
-            f"Sequence({self.request_id!r}, {self.phase.value}, shared={self.shared_len}, computed={self.computed_len}, "
-            f"reserved={self.num_reserved}, tokens={self.num_tokens})"
+            f"Sequence({self.request_id!r}, {self.phase.value}, shared={self.shared_len}, "
+            f"computed={self.computed_len}, reserved={self.num_reserved}, tokens={self.num_tokens})"
         )
 
     @property

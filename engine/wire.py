@@ -69,7 +69,7 @@ class SamplingParams(msgspec.Struct, frozen=True):
     """Whether the text keeps the stop string that ended it."""
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
-    """Free text goes on past the end-of-sequence token; under a grammar it is taken only where nothing else may follow."""
+    """Free text goes on past the end-of-sequence token; under a grammar it ends only where nothing else may follow."""
     logprobs: int | None = None
     """None: no log-probabilities. k: those of each sampled token and of the k likeliest (0 to 20), before penalties,
     temperature and mask."""
@@ -274,9 +274,7 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
     stats: EngineStats
 
 
-Event = (
-    Ready | Accepted | Rejected | Tokens | Finished | GrammarCompiled | GrammarList | CacheFlushed | Stats
-)
+Event = Ready | Accepted | Rejected | Tokens | Finished | GrammarCompiled | GrammarList | CacheFlushed | Stats
 
 encoder = msgspec.msgpack.Encoder()
 command_decoder: msgspec.msgpack.Decoder[list[Command]] = msgspec.msgpack.Decoder(list[Command])

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import Server
 
 PATTERN = r"(Mon|Tues|Fri)day, [0-3]?\d (January|May) (19|20)\d\d|never ([a-c]é?){1,4}!"
-CHOICES = ["yes", "no", "not sure", "nö", "yes, but \"later\"\n"]
+CHOICES = ["yes", "no", "not sure", "nö", 'yes, but "later"\n']
 ARITHMETIC = """
 root ::= expr
 expr ::= term (("+" | "-") term){0,3}
@@ -105,7 +105,9 @@ async def test_200_answers_at_temperature_one_match(
         answers = await asyncio.gather(*(ask(seed) for seed in range(200)))
     complete = [text for reason, text in answers if reason == "stop"]
     with capsys.disabled():
-        print(f"\n{kind}: {len(complete)} complete, {len(set(complete))} different, {200 - len(complete)} cut by length")
+        print(
+            f"\n{kind}: {len(complete)} complete, {len(set(complete))} different, {200 - len(complete)} cut by length"
+        )
     assert [text for text in complete if not accepts(text)] == []
     assert len(complete) >= 100
     assert len(set(complete)) > 1
@@ -117,8 +119,8 @@ async def test_200_answers_at_temperature_one_match(
         {"structured_outputs": {"regex": "[ab]{3}"}},
         {"regex": "[ab]{3}"},
         {"structured_outputs": {"choice": ["aab", "bba"]}},
-        {"structured_outputs": {"grammar": 'root ::= [ab] [ab] [ab]'}},
-        {"ebnf": 'root ::= [ab] [ab] [ab]'},
+        {"structured_outputs": {"grammar": "root ::= [ab] [ab] [ab]"}},
+        {"ebnf": "root ::= [ab] [ab] [ab]"},
     ],
     ids=str,
 )

@@ -183,7 +183,12 @@ def test_a_thousand_cancelled_requests_leave_pool_and_tree_as_they_were(own_serv
     def cancel_some(worker: int) -> None:
         with httpx.Client(timeout=60) as client:
             for number in range(63):
-                body = {"model": "sapling", "messages": prompts[(worker + number) % 10], "max_tokens": 500, "stream": True}
+                body = {
+                    "model": "sapling",
+                    "messages": prompts[(worker + number) % 10],
+                    "max_tokens": 500,
+                    "stream": True,
+                }
                 body |= {"ignore_eos": True, **({"regex": "[ab]+"} if number % 3 == 0 else {})}
                 with client.stream("POST", f"{own_server.url}/v1/chat/completions", json=body) as stream:
                     lines = stream.iter_lines()

@@ -210,7 +210,7 @@ SCHEMAS: list[dict[str, Any]] = [
     obj({"city": TEXT, "zip": {"type": "string", "pattern": "^[0-9]{5}$"}}),
     obj({"status": {"enum": ["open", "closed", 3, None, True]}}),
     obj({"tags": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 3}}),
-    obj({"a": {"anyOf": [{"type": "null"}, {"type": "boolean"}, TEXT]}, "b": {"const": "é\n\"x\""}}),
+    obj({"a": {"anyOf": [{"type": "null"}, {"type": "boolean"}, TEXT]}, "b": {"const": 'é\n"x"'}}),
     obj({"when": {"type": "string", "format": "date"}, "id": {"type": "string", "format": "uuid"}}),
     obj({"point": obj({"x": {"type": "integer", "minimum": -9, "maximum": 9}, "y": {"type": "boolean"}})}),
     obj({"first": TEXT, "second": TEXT, "third": {"type": "boolean"}}, required=["second"]),

@@ -40,7 +40,12 @@ def received(server: ServerLink, count: int) -> list[Command]:
 async def test_commands_arrive_in_order_and_unchanged(ends: tuple[ClientLink, ServerLink]) -> None:
     client, server = ends
     sent: list[Command] = [
-        Generate("a", [1, 2], SamplingParams(max_tokens=3, stop=("x",), logit_bias={5: -1.0}), JsonSchema.of({"b": 1, "a": 2})),
+        Generate(
+            "a",
+            [1, 2],
+            SamplingParams(max_tokens=3, stop=("x",), logit_bias={5: -1.0}),
+            JsonSchema.of({"b": 1, "a": 2}),
+        ),
         Generate("b", [1], SamplingParams(max_tokens=1), Regex("é+"), grammar_backend="xgrammar"),
         Cancel("a"),
         Shutdown(),

@@ -23,7 +23,10 @@ TOKENIZER = tokenizers.Tokenizer.from_file(str(SAPLING / "tokenizer.json"))
 
 SCHEMA = {
     "type": "object",
-    "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 99},
+    },
     "required": ["name", "age"],
     "additionalProperties": False,
 }
@@ -40,7 +43,7 @@ def request(name: str, text: str, grammar: Any = None, **sampling: Any) -> Gener
 
 
 def workload(temperature: float) -> list[Generate]:
-    """Sixteen requests that differ in prompt length, output length, sampler and constraint, some with a common prefix."""
+    """Sixteen requests of many lengths, samplers and constraints, some with a common prefix."""
     common = "The order of the day was long and full of lamps, chairs and tables. " * 3
     requests = []
     for i in range(16):
@@ -73,7 +76,13 @@ async def test_answers_do_not_depend_on_batch_prefix_cache_or_chunking(temperatu
         "with the prefix cache": {"together": False, "prefix_cache": True, "chunked_prefill": False},
         "with chunked prefill": {"together": False, "prefix_cache": False, "max_batch_tokens": 17, "max_running": 16},
         "with everything": {"together": True, "prefix_cache": True, "max_batch_tokens": 23, "max_running": 16},
-        "with preemption": {"together": True, "prefix_cache": True, "kv_cache_tokens": 400, "max_model_len": 400, "max_running": 16},
+        "with preemption": {
+            "together": True,
+            "prefix_cache": True,
+            "kv_cache_tokens": 400,
+            "max_model_len": 400,
+            "max_running": 16,
+        },
     }
     for way, options in ways.items():
         other = await run(requests, **options)
