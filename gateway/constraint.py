@@ -1,0 +1,143 @@
+"""The constraint of a request, whichever way it is spelled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gateway.chat_request import (
+    ChatRequest,
+    ChoiceFormat,
+    EbnfFormat,
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    RegexFormat,
+    ResponseFormat,
+    StructuralTagFormat,
+    StructuredOutputs,
+)
+from gateway.errors import invalid
+from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, OnUnsupported, Regex, StructuralTag, Whitespace
+
+ANY_OBJECT = '{"type":"object"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What a request asks its answer to be."""
+
+    spec: GrammarSpec
+    param: str
+    """The field of the request it came from."""
+    on_unsupported: OnUnsupported = "error"
+
+    @property
+    def schema(self) -> str | None:
+        """The JSON Schema the whole answer must be valid under, where it is a JSON document."""
+        return self.spec.schema if isinstance(self.spec, JsonSchema) else None
+
+
+def read_constraint(request: ChatRequest, default_whitespace: Whitespace) -> Constraint | None:
+    """Raises ApiError (400) where there are two, naming both, or one that cannot be read."""
+    options = request.grammar_options
+    whitespace = (options.whitespace if options else None) or default_whitespace
+    found: list[Constraint] = []
+    if request.response_format is not None:
+        found += _from_response_format(request.response_format, whitespace)
+    if request.structured_outputs is not None:
+        found += _from_structured_outputs(request.structured_outputs, whitespace)
+    if request.regex is not None:
+        found.append(Constraint(Regex(request.regex), "regex"))
+    if request.ebnf is not None:
+        found.append(Constraint(Ebnf(request.ebnf), "ebnf"))
+    if (schema := json_text(request.json_schema)) is not None:
+        found.append(Constraint(JsonSchema(schema, whitespace), "json_schema"))
+    if len(found) > 1:
+        names = " and ".join(f"`{constraint.param}`" for constraint in found)
+        raise invalid(
+            f"There is more than one constraint: {names}. Give one.", found[1].param, "conflicting_constraints"
+        )
+    constraint = found[0] if found else None
+    if options and options.whitespace and (constraint is None or constraint.schema is None):
+        raise invalid("`grammar_options.whitespace` is for JSON constraints only.", "grammar_options.whitespace")
+    return constraint
+
+
+def _from_response_format(form: ResponseFormat, whitespace: Whitespace) -> list[Constraint]:
+    param = "response_format"
+    match form:
+        case JsonObjectFormat():
+            return [Constraint(JsonSchema(ANY_OBJECT, whitespace), param)]
+        case JsonSchemaFormat(json_schema=named):
+            lenient: OnUnsupported = "validate" if named.strict is False else "error"
+            spec = JsonSchema(bytes(named.schema).decode(), whitespace)
+            return [Constraint(spec, "response_format.json_schema.schema", lenient)]
+        case StructuralTagFormat():
+            return [Constraint(_structural_tag(form), param)]
+        case RegexFormat(pattern=pattern):
+            return [Constraint(Regex(pattern), "response_format.pattern")]
+        case EbnfFormat(grammar=grammar, root=root):
+            return [Constraint(Ebnf(grammar, root), "response_format.grammar")]
+        case ChoiceFormat(choices=choices):
+            return [Constraint(Choice(tuple(choices)), "response_format.choices")]
+        case _:
+            return []
+
+
+def _structural_tag(form: StructuralTagFormat) -> StructuralTag:
+    if (given := json_text(form.format)) is not None:
+        if form.structures is not None or form.triggers is not None:
+            raise invalid("`response_format` has `format` beside `structures` or `triggers`.", "response_format")
+        tag: dict[str, Any] = {"type": "structural_tag", "format": json.loads(given)}
+    elif form.structures is not None and form.triggers is not None:
+        tags = [
+            {
+                "type": "tag",
+                "begin": structure.begin,
+                "content": {"type": "json_schema", "json_schema": json.loads(bytes(structure.schema))},
+                "end": structure.end,
+            }
+            for structure in form.structures
+        ]
+        tag = {
+            "type": "structural_tag",
+            "format": {"type": "triggered_tags", "triggers": form.triggers, "tags": tags},
+        }
+    else:
+        raise invalid("`response_format` needs `format`, or `structures` and `triggers`.", "response_format")
+    return StructuralTag(json.dumps(tag, ensure_ascii=False, separators=(",", ":")))
+
+
+def _from_structured_outputs(given: StructuredOutputs, whitespace: Whitespace) -> list[Constraint]:
+    at = "structured_outputs"
+    found: list[Constraint] = []
+    if (schema := json_text(given.json)) is not None:
+        found.append(Constraint(JsonSchema(schema, whitespace), f"{at}.json"))
+    if given.regex is not None:
+        found.append(Constraint(Regex(given.regex), f"{at}.regex"))
+    if given.choice is not None:
+        found.append(Constraint(Choice(tuple(given.choice)), f"{at}.choice"))
+    if given.grammar is not None:
+        if "::=" not in given.grammar:
+            message = f"`{at}.grammar` has no rule `name ::= ...`; grammars in Lark's notation are not supported."
+            raise invalid(message, f"{at}.grammar", "invalid_ebnf")
+        found.append(Constraint(Ebnf(given.grammar), f"{at}.grammar"))
+    if given.json_object:
+        found.append(Constraint(JsonSchema(ANY_OBJECT, whitespace), f"{at}.json_object"))
+    if (tag := json_text(given.structural_tag)) is not None:
+        found.append(Constraint(StructuralTag(tag), f"{at}.structural_tag"))
+    if not found:
+        raise invalid(f"`{at}` names no constraint; give one of its fields.", at)
+    return found
+
+
+def json_text(raw: Raw | None) -> str | None:
+    """JSON text that was given as a value, or as a string that holds it; None where it was not given."""
+    if raw is None or bytes(raw) == b"null":
+        return None
+    text = bytes(raw).decode()
+    return msgspec.json.decode(text, type=str) if text.startswith('"') else text

@@ -1,0 +1,106 @@
+"""Request bodies to structs, with errors that name the field and suggest the one that was meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from gateway.errors import ApiError, invalid
+
+T = TypeVar("T")
+
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[[^\]]*\]")
+
+
+class BodyDecoder(Generic[T]):
+    """Decodes the JSON body of one endpoint.
+
+    `unsupported` maps top-level fields that other servers know and this one refuses to what to do instead.
+    """
+
+    def __init__(self, body_type: type[T], unsupported: Mapping[str, str] | None = None) -> None:
+        self._decoder = msgspec.json.Decoder(body_type)
+        self._shape = msgspec.inspect.type_info(body_type)
+        self._unsupported = unsupported or {}
+
+    def decode(self, body: bytes) -> T:
+        """Raises ApiError (400) for what is not JSON, not UTF-8, nested too deeply or not of this shape."""
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise self._shape_error(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise invalid(f"The body is not valid JSON: {error}", code="invalid_json") from None
+        except RecursionError:
+            raise invalid("The body is nested too deeply.", code="invalid_json") from None
+
+    def _shape_error(self, message: str) -> ApiError:
+        match = _PATH.match(message)
+        what, path = (match["what"], match["path"] or "$") if match else (message, "$")
+        if unknown := _UNKNOWN.search(what):
+            return self._unknown_field(path, unknown[1])
+        if missing := _MISSING.search(what):
+            param = _join(path, missing[1])
+            return invalid(f"`{param}` is required.", param, "missing_required_parameter")
+        param = _join(path)
+        return invalid(f"`{param}`: {what}." if param else f"{what}.", param or None, "invalid_value")
+
+    def _unknown_field(self, path: str, name: str) -> ApiError:
+        param = _join(path, name)
+        if path == "$" and name in self._unsupported:
+            return invalid(f"`{name}` is not supported: {self._unsupported[name]}", name, "unsupported_parameter")
+        near = difflib.get_close_matches(name, _fields_at(self._shape, path), n=1)
+        hint = f" Did you mean `{_join(path, near[0])}`?" if near else ""
+        return invalid(f"Unknown field `{param}`.{hint}", param, "unknown_parameter")
+
+
+def _join(path: str, name: str | None = None) -> str:
+    """`$.messages[0]` and `role` to `messages[0].role`."""
+    parts = [part for part in (path.removeprefix("$").lstrip("."), name) if part]
+    return ".".join(parts)
+
+
+def _fields_at(shape: msgspec.inspect.Type, path: str) -> list[str]:
+    """The names of all fields that may stand at a path of msgspec's (`$.tools[0].function`)."""
+    shapes = _flatten(shape)
+    for step in _STEP.finditer(path):
+        below: list[msgspec.inspect.Type] = []
+        for candidate in shapes:
+            below += _children(candidate, step[1])
+        shapes = [flat for child in below for flat in _flatten(child)]
+    structs = [candidate for candidate in shapes if isinstance(candidate, msgspec.inspect.StructType)]
+    return [field.encode_name for struct in structs for field in struct.fields]
+
+
+def _children(shape: msgspec.inspect.Type, name: str | None) -> list[msgspec.inspect.Type]:
+    match shape:
+        case msgspec.inspect.StructType(fields=fields) if name is not None:
+            return [field.type for field in fields if field.encode_name == name]
+        case msgspec.inspect.ListType(item_type=item) | msgspec.inspect.VarTupleType(item_type=item) if name is None:
+            return [item]
+        case msgspec.inspect.DictType(value_type=value) if name is None:
+            return [value]
+        case _:
+            return []
+
+
+def _flatten(shape: msgspec.inspect.Type) -> list[msgspec.inspect.Type]:
+    match shape:
+        case msgspec.inspect.UnionType(types=types):
+            return [flat for child in types for flat in _flatten(child)]
+        case msgspec.inspect.Metadata(type=inner):
+            return _flatten(inner)
+        case _:
+            return [shape]
+
+
+def raw_json(raw: msgspec.Raw) -> Any:
+    """The value of a field kept as raw JSON."""
+    return msgspec.json.decode(raw)
