@@ -1,5 +1,7 @@
 """The far end of a worker pool: a nursery that forks workers, and what a worker does.
 
+What the nursery sets up before it forks, all its workers share.
+
 Started as `python -m grammars.worker_process CONTROL_FD MODULE...`. Frames are a length (4 bytes, little-endian) and a
 MessagePack body.
 """
@@ -24,6 +26,10 @@ from grammars.spec import ErrorCode, GrammarError
 _PR_SET_PDEATHSIG: Final = 1
 _ADDRESS_SPACE_SLACK: Final = 1 << 30
 """Arenas and thread stacks reserve address space they never use; resident memory is what the pool watches."""
+
+
+_RECURSION_LIMIT: Final = 5000
+"""Frames of Python that the main thread's stack of 8 MiB holds with room to spare."""
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True):
@@ -92,10 +98,14 @@ def serve(connection: socket.socket) -> None:
         send(connection, msgspec.msgpack.encode(_answer(job)))
 
 
+def call(job: Job) -> Any:
+    module, name = job.function.split(":")
+    return getattr(importlib.import_module(module), name)(*job.args)
+
+
 def _answer(job: Job) -> Reply:
     try:
-        module, name = job.function.split(":")
-        return Done(getattr(importlib.import_module(module), name)(*job.args))
+        return Done(call(job))
     except GrammarError as error:
         return Failed(error.code, error.message, error.pointer, error.line, error.column)
     except RecursionError:
@@ -107,6 +117,7 @@ def _answer(job: Job) -> Reply:
 
 
 def _run_worker(connection: socket.socket, memory_bytes: int) -> None:
+    sys.setrecursionlimit(_RECURSION_LIMIT)
     _die_with_parent()
     _limit_address_space(memory_bytes + _ADDRESS_SPACE_SLACK)
     send(connection, msgspec.msgpack.encode(Started(os.getpid())))
@@ -135,9 +146,10 @@ def _limit_address_space(extra_bytes: int) -> None:
 
 
 def _nursery(control: socket.socket, modules: list[str]) -> None:
-    """Forks a worker for every socket that arrives; ends when the control socket closes."""
+    """Runs the first frame as a job, then forks a worker for every socket that arrives, until the control socket closes."""
     for module in modules:
         importlib.import_module(module)
+    call(_job_decoder.decode(receive(control)))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps workers
     while True:
         body, fds, _, _ = socket.recv_fds(control, 8, 1)

@@ -26,6 +26,9 @@ _WAIT_FACTOR: Final = 4.0
 """Callers wait this many deadlines for a free worker at most."""
 
 
+NO_SETUP: Final = Job("builtins:bool", ())
+
+
 class WorkerPool:
     """Calls functions by name, one at a time in each worker process; a worker that overruns is killed and replaced.
 
@@ -34,13 +37,17 @@ class WorkerPool:
     carry; no pickle crosses. Safe to share by threads.
     """
 
-    def __init__(self, num_workers: int, *, deadline_s: float, memory_bytes: int, preload: tuple[str, ...] = ()) -> None:
-        """`preload` names modules; `memory_bytes` is what one call may allocate beyond them."""
+    def __init__(
+        self, num_workers: int, *, deadline_s: float, memory_bytes: int, preload: tuple[str, ...] = (), setup: Job = NO_SETUP
+    ) -> None:
+        """`preload` names modules, `setup` a call whose effects all workers share; `memory_bytes` is what one call may
+        allocate beyond them."""
         if num_workers < 1:
             raise ValueError("a worker pool needs at least one worker")
         self._deadline_s = deadline_s
         self._memory_bytes = memory_bytes
         self._preload = preload
+        self._setup = setup
         self._slots = threading.Semaphore(num_workers)
         self._lock = threading.Lock()
         self._idle: deque[_Worker] = deque()
@@ -144,7 +151,7 @@ class WorkerPool:
                 if self._closed:
                     raise RuntimeError("the worker pool is closed")
                 if self._nursery is None:
-                    self._nursery = _Nursery(self._preload)
+                    self._nursery = _Nursery(self._preload, self._setup)
                 nursery = self._nursery
             try:
                 return nursery.fork(self._memory_bytes)
@@ -159,7 +166,7 @@ class WorkerPool:
 class _Nursery:
     """The process that has imported the preloaded modules and forks workers on request."""
 
-    def __init__(self, preload: tuple[str, ...]) -> None:
+    def __init__(self, preload: tuple[str, ...], setup: Job) -> None:
         self._control, theirs = socket.socketpair()
         command = [sys.executable, "-m", "grammars.worker_process", str(theirs.fileno()), *preload]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path), "OMP_NUM_THREADS": "1"}
@@ -167,6 +174,7 @@ class _Nursery:
             self._process = subprocess.Popen(
                 command, pass_fds=(theirs.fileno(),), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
+        send(self._control, encode_job(setup))
 
     def fork(self, memory_bytes: int) -> _Worker:
         """A new worker, once it is ready. Raises OSError or EOFError where the nursery is gone."""

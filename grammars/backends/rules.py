@@ -1,0 +1,58 @@
+"""Specifications as grammar rules, the form that both backends start from. Runs in worker processes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from grammars.expr import NOTHING, Expr, literal, productive, prune, union
+from grammars.json_schema.translate import ROOT, Translation, translate
+from grammars.regex import whole
+from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
+
+_LISTED: Final = 5
+"""Keywords that an error message names at most."""
+
+decode_spec = msgspec.msgpack.Decoder(GrammarSpec).decode  # type: ignore[var-annotated, arg-type]
+
+
+def rules_of(spec: GrammarSpec, on_unsupported: OnUnsupported) -> tuple[dict[str, Expr], list[Diagnostic]]:
+    """The rules of a schema, a regex or a choice, with their start `ROOT`, and what became of keywords."""
+    match spec:
+        case JsonSchema(schema=schema, whitespace=whitespace):
+            translation = translate(schema, whitespace)
+            refuse_gaps(translation, on_unsupported)
+            return translation.rules, translation.gaps + translation.notes
+        case Regex(pattern=pattern):
+            return {ROOT: _inhabited(whole(pattern))}, []
+        case Choice(choices=choices):
+            return {ROOT: union(*map(literal, choices))}, []
+        case _:
+            raise GrammarError("unsupported_backend", f"{type(spec).__name__} has no form as rules.")
+
+
+def refuse_gaps(translation: Translation, on_unsupported: OnUnsupported, prefix: str = "") -> None:
+    """Raises unsupported_schema where a keyword is not enforced and the request does not leave it to validation."""
+    if on_unsupported == "validate" or not translation.gaps:
+        return
+    first = translation.gaps[0]
+    listed = ", ".join(f"`{gap.keyword}` at {prefix}{gap.pointer or '/'}" for gap in translation.gaps[:_LISTED])
+    more = len(translation.gaps) - _LISTED
+    raise GrammarError(
+        "unsupported_schema",
+        f"Not enforced while text is generated: {listed}{f' and {more} more' if more > 0 else ''} ({first.message}). "
+        'Leave these keywords out, or set on_unsupported to "validate" to leave them to the validation of the final text.',
+        pointer=prefix + first.pointer,
+    )
+
+
+def _inhabited(expr: Expr) -> Expr:
+    pruned = prune(expr, productive({ROOT: expr}))
+    if pruned == NOTHING:
+        raise GrammarError("invalid_regex", "No text matches the regular expression.", line=1, column=1)
+    return pruned
+
+
+def diagnostics_to_builtins(diagnostics: list[Diagnostic]) -> list[Any]:
+    return [msgspec.to_builtins(diagnostic) for diagnostic in diagnostics]
