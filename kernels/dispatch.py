@@ -18,9 +18,9 @@ class MaskedSample(Protocol):
 
 
 def masked_sample_for(device: torch.device) -> MaskedSample:
-    """The implementation for tensors on `device`. Importing this module needs neither Triton nor a GPU; CUDA needs both.
+    """The implementation for tensors on `device`. Only asking for CUDA's imports Triton.
 
-    Raises ValueError for kinds of devices that no implementation serves.
+    Raises ValueError for a kind of device that no implementation serves.
     """
     if device.type == "cpu":
         from kernels.masked_sample import masked_sample

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from kernels.dispatch import MaskedSample
 
 
-@pytest.fixture(scope="session")
-def on_interpreter() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
-@pytest.fixture(scope="session")
-def masked_sample(on_interpreter: bool) -> MaskedSample:
-    if on_interpreter:
+@pytest.fixture
+def masked_sample() -> Iterator[MaskedSample]:
+    """Runs with poisoned memory: what `torch.empty` gives is full of NaN and of the largest integers."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
         from kernels.masked_sample_triton import masked_sample
     else:
         from kernels.masked_sample import masked_sample
-    return masked_sample
+    torch.use_deterministic_algorithms(True)
+    yield masked_sample
+    torch.use_deterministic_algorithms(False)
