@@ -114,7 +114,9 @@ def normalise(ranges: Iterable[tuple[int, int]]) -> Ranges:
         elif low <= high:
             merged.append((low, high))
     split = [piece for low, high in merged for piece in ((low, min(high, 0xD7FF)), (max(low, 0xE000), high))]
-    whole = [(low, high) for low, high in split if low <= high and not (low >= _SURROGATES[0] and high <= _SURROGATES[1])]
+    whole = [
+        (low, high) for low, high in split if low <= high and not (low >= _SURROGATES[0] and high <= _SURROGATES[1])
+    ]
     return tuple(whole)
 
 
@@ -312,7 +314,9 @@ def _ebnf(expr: Expr) -> str:
         case Literal(text):
             return '"' + "".join(_ebnf_char(ord(char)) for char in text) + '"'
         case Chars(ranges):
-            return "[" + "".join(_ebnf_char(a) if a == b else f"{_ebnf_char(a)}-{_ebnf_char(b)}" for a, b in ranges) + "]"
+            return (
+                "[" + "".join(_ebnf_char(a) if a == b else f"{_ebnf_char(a)}-{_ebnf_char(b)}" for a, b in ranges) + "]"
+            )
         case Concat(parts):
             return "(" + " ".join(map(_ebnf, parts)) + ")"
         case Union(parts):

@@ -78,4 +78,9 @@ def _build(text, begins, lengths, max_depth):  # type: ignore[no-untyped-def]
         path_len -= 1
         skip[path[path_len]] = num_nodes
     token_begin[num_nodes] = num_tokens
-    return byte[:num_nodes].copy(), depth[:num_nodes].copy(), skip[:num_nodes].copy(), token_begin[: num_nodes + 1].copy()
+    return (
+        byte[:num_nodes].copy(),
+        depth[:num_nodes].copy(),
+        skip[:num_nodes].copy(),
+        token_begin[: num_nodes + 1].copy(),
+    )

@@ -38,7 +38,13 @@ class WorkerPool:
     """
 
     def __init__(
-        self, num_workers: int, *, deadline_s: float, memory_bytes: int, preload: tuple[str, ...] = (), setup: Job = NO_SETUP
+        self,
+        num_workers: int,
+        *,
+        deadline_s: float,
+        memory_bytes: int,
+        preload: tuple[str, ...] = (),
+        setup: Job = NO_SETUP,
     ) -> None:
         """`preload` names modules, `setup` a call whose effects all workers share; `memory_bytes` is what one call may
         allocate beyond them."""
@@ -169,10 +175,18 @@ class _Nursery:
     def __init__(self, preload: tuple[str, ...], setup: Job) -> None:
         self._control, theirs = socket.socketpair()
         command = [sys.executable, "-m", "grammars.worker_process", str(theirs.fileno()), *preload]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path), "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+            "OMP_NUM_THREADS": "1",
+        }
         with theirs:
             self._process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(),), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command,
+                pass_fds=(theirs.fileno(),),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
         send(self._control, encode_job(setup))
 
@@ -223,7 +237,9 @@ class _Worker:
     def call(self, job: Job, limit_s: float, memory_bytes: int) -> Reply:
         """Raises GrammarError and leaves the worker unusable where it overruns a limit or dies."""
         expires = time.monotonic() + limit_s
-        crashed = GrammarError("compile_crashed", "The compile worker died; the request was dropped. Other requests go on.")
+        crashed = GrammarError(
+            "compile_crashed", "The compile worker died; the request was dropped. Other requests go on."
+        )
         try:
             self._connection.settimeout(limit_s)
             send(self._connection, encode_job(job))

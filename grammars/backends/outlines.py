@@ -120,7 +120,9 @@ def _inlined(rules: Rules) -> str:
     for name in order:
         weights[name] = weight(rules[name], weights)
         if weights[name] > MAX_WEIGHT:
-            message = f"The constraint unrolls to over {MAX_WEIGHT} positions, too many for a table; use xgrammar, or auto."
+            message = (
+                f"The constraint unrolls to over {MAX_WEIGHT} positions, too many for a table; use xgrammar, or auto."
+            )
             raise GrammarError("unsupported_backend", message)
         spelled[name] = f"(?:{to_regex(rules[name], spelled)})"
     return spelled[ROOT]

@@ -71,7 +71,9 @@ class Expander:
                 return groups[0]
         if keywords - COMBINING:
             groups.append([Alternative((pointer,))])
-        groups += [self.expand(child(pointer, "allOf", i)) for i in range(len(node["allOf"]) if "allOf" in keywords else 0)]
+        groups += [
+            self.expand(child(pointer, "allOf", i)) for i in range(len(node["allOf"]) if "allOf" in keywords else 0)
+        ]
         if "anyOf" in keywords:
             branches = [self.expand(child(pointer, "anyOf", i)) for i in range(len(node["anyOf"]))]
             groups.append(list(dict.fromkeys(itertools.chain.from_iterable(branches))))
@@ -92,7 +94,9 @@ class Expander:
                     return list(dict.fromkeys(itertools.chain.from_iterable(branches)))
                 forced[i, a] = forced.get((i, a), frozenset()) | names
                 forced[j, b] = forced.get((j, b), frozenset()) | names
-        return [a & Alternative((), forced.get((i, a), frozenset())) for i, branch in enumerate(branches) for a in branch]
+        return [
+            a & Alternative((), forced.get((i, a), frozenset())) for i, branch in enumerate(branches) for a in branch
+        ]
 
     def _told_apart_by(self, a: Alternative, b: Alternative) -> frozenset[str] | None:
         """Properties whose presence makes two alternatives exclude each other; none are needed where they do anyway."""
@@ -157,6 +161,8 @@ class Expander:
             if not isinstance(node, dict):
                 return []
             if "$ref" not in node:
-                return [node["const"]] if "const" in node and "const" in document.asserting else list(node.get("enum", []))
+                return (
+                    [node["const"]] if "const" in node and "const" in document.asserting else list(node.get("enum", []))
+                )
             pointer = document.resolve(pointer, node["$ref"])
         return []

@@ -128,7 +128,9 @@ def _check_metaschema(draft: Any, schema: Any) -> None:
         draft.check_schema(schema)
     except jsonschema.SchemaError as error:
         pointer = child("", *error.absolute_path)
-        raise GrammarError("invalid_schema", f"The schema is invalid: {error.message[:300]}.", pointer=pointer) from None
+        raise GrammarError(
+            "invalid_schema", f"The schema is invalid: {error.message[:300]}.", pointer=pointer
+        ) from None
 
 
 def _check_depth(text: str) -> None:

@@ -81,7 +81,9 @@ class ObjectBuilder:
 
     def _extra(self, alternative: Alternative, names: list[str]) -> Expr:
         """One property with a name of the model's own; `NOTHING` where there are none."""
-        patterns = [(pointer, pattern) for pointer, value in self._get(alternative, "patternProperties") for pattern in value]
+        patterns = [
+            (pointer, pattern) for pointer, value in self._get(alternative, "patternProperties") for pattern in value
+        ]
         if patterns:
             return self._pattern_extra(alternative, names, patterns)
         explicit = self._get(alternative, "additionalProperties")
@@ -135,7 +137,8 @@ class ObjectBuilder:
         if least > num_required and members and len(members) >= least:
             short = least - num_required
             members = [
-                _Member(m.expr, m.required or sum(not o.required for o in members[:i]) < short) for i, m in enumerate(members)
+                _Member(m.expr, m.required or sum(not o.required for o in members[:i]) < short)
+                for i, m in enumerate(members)
             ]
             self._note(alternative, "minProperties", "the first properties are always generated, to make up the number")
             num_required = least

@@ -126,5 +126,3 @@ def fit_length(expr: Expr, least: int, most: int | None) -> Expr | None:
 
 def any_string(least: int = 0, most: int | None = None) -> Expr:
     return quoted(repeat(ANY_CHAR, least, most))
-
-

@@ -153,9 +153,11 @@ class _Translator:
             for keyword in self.document.asserting.intersection(self.document.node(pointer)):
                 if keyword in TYPES_OF and keyword != "format":
                     found.setdefault(TYPES_OF[keyword], (pointer, keyword))
-        found = {"object": (alternative.pointers[0] if alternative.pointers else "", "required")} if (
-            alternative.forced and not found
-        ) else found
+        found = (
+            {"object": (alternative.pointers[0] if alternative.pointers else "", "required")}
+            if (alternative.forced and not found)
+            else found
+        )
         for name, (pointer, keyword) in found.items():
             self.report_note(pointer, keyword, f"without a type, only values of type {name} are generated")
         return frozenset(found) or ALL_TYPES
@@ -220,7 +222,9 @@ class _Translator:
                 strict = keyword == exclusive or (self.document.boolean_exclusive and node.get(exclusive) is True)
                 value = Decimal(repr(node[keyword])) if math.isfinite(node[keyword]) else None
                 if value is None or _num_digits(value) > numbers.MAX_BOUND_DIGITS:
-                    self.report_gap(pointer, keyword, f"bounds of over {numbers.MAX_BOUND_DIGITS} digits are not enforced")
+                    self.report_gap(
+                        pointer, keyword, f"bounds of over {numbers.MAX_BOUND_DIGITS} digits are not enforced"
+                    )
                 else:
                     bounds.append((value, strict))
         if not bounds:
@@ -268,7 +272,9 @@ class _Translator:
         tail = repeat(rest, max(0, least - shown), None if most is None else most - shown)
         if shown == 0:
             most_rest = None if most is None else most - 1
-            items = NOTHING if most == 0 else concat(self._item(alternative, 0), repeat(rest, max(0, least - 1), most_rest))
+            items = (
+                NOTHING if most == 0 else concat(self._item(alternative, 0), repeat(rest, max(0, least - 1), most_rest))
+            )
             return self.punctuation.brackets(optional(items) if least == 0 else items)
         for i in reversed(range(shown)):
             item = self._item(alternative, i)
@@ -308,7 +314,9 @@ class _Translator:
         for pointer in alternative.pointers:
             rest = self._rest_of(pointer)
             closed = rest is not None and self.document.node(rest) is False
-            if closed or (len(alternative.pointers) == 1 and self.document.node(pointer).get("unevaluatedItems") is False):
+            if closed or (
+                len(alternative.pointers) == 1 and self.document.node(pointer).get("unevaluatedItems") is False
+            ):
                 limits.append(len(prefixes.get(pointer, [])) if closed or rest is None else math.inf)
         finite = [int(limit) for limit in limits if limit != math.inf]
         return min(finite, default=None)
@@ -321,4 +329,3 @@ def _num_digits(value: Decimal) -> int:
 
 def _diagnostics(found: dict[tuple[str, str], str], status: Any) -> list[Diagnostic]:
     return [Diagnostic(pointer, keyword, status, message) for (pointer, keyword), message in found.items()]
-

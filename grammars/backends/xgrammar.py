@@ -1,0 +1,261 @@
+"""xgrammar as a compiler of EBNF, structural tags and recursive schemas.
+
+Schemas reach it as EBNF from our own translation, for its own ignores keywords in silence. It compiles in worker
+processes; the result is carried over serialised. xgrammar brings torch, so it is imported only when a grammar is made.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grammars.automaton import Cursor, MaskRow
+from grammars.backends.ebnf import check_inhabited
+from grammars.backends.rules import decode_spec, diagnostics_to_builtins, refuse_gaps, rules_of
+from grammars.expr import to_ebnf
+from grammars.json_schema.load import child
+from grammars.json_schema.translate import ROOT, translate
+from grammars.spec import Diagnostic, Ebnf, GrammarError, GrammarSpec, OnUnsupported, StructuralTag
+from grammars.vocabulary import Vocabulary
+from grammars.worker_process import Job
+from grammars.workers import WorkerPool
+
+_POSITION: Final = re.compile(r"at line (\d+), column (\d+): (.*)", re.DOTALL)
+_MODULE: Final = "grammars.backends.xgrammar"
+
+
+class XgrammarBackend:
+    """Everything a pushdown automaton can do; masks are computed anew at every step."""
+
+    def __init__(self, vocabulary: Vocabulary, num_workers: int, deadline_s: float, memory_bytes: int) -> None:
+        self._vocabulary = vocabulary
+        self._lock = threading.Lock()
+        self._tokenizer: Any = None
+        self._pool = WorkerPool(
+            num_workers,
+            deadline_s=deadline_s,
+            memory_bytes=memory_bytes,
+            preload=(_MODULE, "xgrammar"),
+            setup=Job(f"{_MODULE}:use_vocabulary", (vocabulary.tokens, vocabulary.eos_ids)),
+        )
+
+    @property
+    def pool(self) -> WorkerPool:
+        return self._pool
+
+    def warm(self) -> None:
+        self._pool.warm()
+        self._tokenizer_info()
+
+    def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> XgrammarGrammar:
+        encoded = msgspec.msgpack.encode(spec)
+        reply = self._pool.run(f"{_MODULE}:build", encoded, on_unsupported, deadline_s=deadline_s)
+        diagnostics = msgspec.convert(reply["diagnostics"], list[Diagnostic])
+        return XgrammarGrammar(reply["grammar"], self._tokenizer_info(), self._vocabulary, diagnostics)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _tokenizer_info(self) -> Any:
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = _tokenizer_info(self._vocabulary.tokens, self._vocabulary.eos_ids)
+            return self._tokenizer
+
+
+class XgrammarGrammar:
+    """A grammar that xgrammar compiled."""
+
+    def __init__(self, serialized: str, tokenizer: Any, vocabulary: Vocabulary, diagnostics: list[Diagnostic]) -> None:
+        import xgrammar
+
+        self.diagnostics = diagnostics
+        self.num_states: int | None = None
+        self._compiled = xgrammar.CompiledGrammar.deserialize_json(serialized, tokenizer)
+        self._vocabulary = vocabulary
+        self._end_row = _row_of(vocabulary.eos_ids, vocabulary.mask_words)
+        text_ids = [i for i, token in enumerate(vocabulary.tokens) if token]
+        self._allowed = _row_of(text_ids, vocabulary.mask_words) | self._end_row
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._compiled.memory_size_bytes) + self._end_row.nbytes + self._allowed.nbytes
+
+    def cursor(self) -> Cursor:
+        import xgrammar
+
+        return XgrammarCursor(xgrammar.GrammarMatcher(self._compiled), self._vocabulary, self._end_row, self._allowed)
+
+
+class XgrammarCursor:
+    """A `Cursor` over xgrammar's matcher."""
+
+    def __init__(
+        self, matcher: Any, vocabulary: Vocabulary, end_row: MaskRow, allowed: MaskRow, ended: bool = False
+    ) -> None:
+        """`allowed` has the bits of the tokens that are text and of the end tokens, `end_row` those of the latter."""
+        self._matcher = matcher
+        self._vocabulary = vocabulary
+        self._end_row = end_row
+        self._allowed = allowed
+        self._ended = ended
+        self._row: MaskRow | None = None
+
+    def __repr__(self) -> str:
+        return f"XgrammarCursor(complete={self.is_complete}, ended={self._ended})"
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self._matcher.is_completed())
+
+    @property
+    def is_finished(self) -> bool:
+        """Also where the vocabulary can't spell any continuation, so that a mask is never empty before the end."""
+        if self._ended:
+            return True
+        row = self.mask_row()
+        return not row.any() or (self.is_complete and np.array_equal(row, self._end_row))
+
+    def mask_row(self) -> MaskRow:
+        if self._ended:
+            return self._end_row
+        if self._row is None:
+            row: NDArray[np.int32] = np.full((1, self._vocabulary.mask_words), -1, np.int32)
+            self._matcher.fill_next_token_bitmask(row)
+            self._row = row[0] & self._allowed
+            self._row.flags.writeable = False
+        return self._row
+
+    def advance(self, token_id: int) -> bool:
+        if self._ended or not 0 <= token_id < self._vocabulary.size:
+            return False
+        if token_id in self._vocabulary.eos_ids:
+            self._ended = self.is_complete
+            return self._ended
+        if not self._vocabulary.tokens[token_id] or not self._matcher.accept_token(token_id):
+            return False
+        self._row = None
+        return True
+
+    def forced(self) -> bytes:
+        if self._ended or self.is_complete:
+            return b""
+        return str(self._matcher.find_jump_forward_string()).encode()
+
+    def fork(self) -> XgrammarCursor:
+        return XgrammarCursor(self._matcher.fork(), self._vocabulary, self._end_row, self._allowed, self._ended)
+
+
+def _row_of(token_ids: Any, mask_words: int) -> MaskRow:
+    bits = np.zeros(mask_words * 32, np.uint8)
+    bits[list(token_ids)] = 1
+    row: MaskRow = np.packbits(bits, bitorder="little").view("<i4").astype(np.int32)
+    row.flags.writeable = False
+    return row
+
+
+def _tokenizer_info(tokens: list[bytes], eos_ids: Any) -> Any:
+    import xgrammar
+
+    raw = xgrammar.VocabType.RAW
+    return xgrammar.TokenizerInfo(
+        tokens, raw, vocab_size=len(tokens), stop_token_ids=list(eos_ids), add_prefix_space=False
+    )
+
+
+_compiler: Any = None
+"""The compiler of this worker process, made in the nursery."""
+
+
+def use_vocabulary(tokens: list[bytes], eos_ids: list[int]) -> None:
+    """Runs in the nursery: prepares the vocabulary that its workers compile for."""
+    global _compiler
+    import xgrammar
+
+    _compiler = xgrammar.GrammarCompiler(_tokenizer_info(tokens, eos_ids), max_threads=1, cache_enabled=False)
+
+
+def build(encoded_spec: bytes, on_unsupported: OnUnsupported) -> dict[str, Any]:
+    """Runs in a worker: the serialised grammar of a specification."""
+    spec = decode_spec(encoded_spec)
+    diagnostics: list[Diagnostic] = []
+    match spec:
+        case Ebnf(grammar=text, root=root):
+            compiled = _compile_ebnf(text, root)
+        case StructuralTag(tag=text):
+            compiled = _compile_tag(text, on_unsupported, diagnostics)
+        case _:
+            rules, diagnostics = rules_of(spec, on_unsupported)
+            compiled = _compiler.compile_grammar(to_ebnf(rules, ROOT), root_rule_name=ROOT)
+    return {"grammar": compiled.serialize_json(), "diagnostics": diagnostics_to_builtins(diagnostics)}
+
+
+def _compile_ebnf(text: str, root: str) -> Any:
+    import xgrammar
+
+    try:
+        grammar = xgrammar.Grammar.from_ebnf(text, root_rule_name=root)
+    except RuntimeError as error:
+        raise _ebnf_error(str(error)) from None
+    check_inhabited(str(grammar), text, root)
+    return _compiler.compile_grammar(grammar)
+
+
+def _ebnf_error(message: str) -> GrammarError:
+    if match := _POSITION.search(message):
+        text = f"The grammar is invalid: {match[3].strip()[:300]}."
+        return GrammarError("invalid_ebnf", text, line=int(match[1]), column=int(match[2]))
+    return GrammarError("invalid_ebnf", f"The grammar is invalid: {message.strip()[:300]}", line=1, column=1)
+
+
+def _compile_tag(text: str, on_unsupported: OnUnsupported, diagnostics: list[Diagnostic]) -> Any:
+    try:
+        tag = json.loads(text)
+    except ValueError as error:
+        raise GrammarError("invalid_structural_tag", f"The structural tag is not JSON: {error}.", pointer="") from None
+    tag = _with_rules(tag, "", on_unsupported, diagnostics)
+    try:
+        return _compiler.compile_structural_tag(json.dumps(tag))
+    except (RuntimeError, ValueError) as error:
+        message = f"The structural tag is invalid: {_without_origin(str(error))[:300]}"
+        raise GrammarError("invalid_structural_tag", message, pointer="") from None
+
+
+def _without_origin(message: str) -> str:
+    """xgrammar's errors start with a time and a line of its source."""
+    return re.sub(r"^\[[^]]*\] \S+: ", "", message).strip()
+
+
+def _with_rules(node: Any, pointer: str, on_unsupported: OnUnsupported, diagnostics: list[Diagnostic]) -> Any:
+    """The tag with our own translation in the place of every JSON Schema of plain JSON style."""
+    if isinstance(node, list):
+        return [_with_rules(item, child(pointer, i), on_unsupported, diagnostics) for i, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") == "json_schema" and "json_schema" in node:
+        where = child(pointer, "json_schema")
+        if node.get("style", "json") != "json":
+            _report_style(where, on_unsupported, diagnostics)
+            return node
+        try:
+            translation = translate(json.dumps(node["json_schema"]), "spaced")
+        except GrammarError as error:
+            raise GrammarError(error.code, error.message, pointer=where + (error.pointer or "")) from None
+        refuse_gaps(translation, on_unsupported, where)
+        for found in (*translation.gaps, *translation.notes):
+            diagnostics.append(msgspec.structs.replace(found, pointer=where + found.pointer))
+        return {"type": "grammar", "grammar": to_ebnf(translation.rules, ROOT)}
+    return {key: _with_rules(value, child(pointer, key), on_unsupported, diagnostics) for key, value in node.items()}
+
+
+def _report_style(pointer: str, on_unsupported: OnUnsupported, diagnostics: list[Diagnostic]) -> None:
+    message = "a schema in another style than JSON is enforced only as far as xgrammar does"
+    if on_unsupported == "error":
+        raise GrammarError("unsupported_schema", f'{message}; set on_unsupported to "validate".', pointer=pointer)
+    diagnostics.append(Diagnostic(pointer, "style", "validated", message))
