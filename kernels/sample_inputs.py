@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 TILE = 4096
 """Tokens per tile. Sums run over tiles of this size in this order on every device, whatever the launch shape."""
 
+_NO_IDS = np.empty(0, dtype=np.int64)
+_NO_COUNTS = np.empty(0, dtype=np.int32)
+
 
 class SampleStatus(IntEnum):
     OK = 0
@@ -141,11 +144,11 @@ def _indptr(lengths: list[int]) -> NDArray[np.int64]:
 
 def _seen(row: RowEdits) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The tokens that the row's penalties concern, ascending, and their counts in the output."""
+    if row.repetition == 1.0 and row.presence == 0.0 and row.frequency == 0.0:
+        return _NO_IDS, _NO_COUNTS
     output = np.array(sorted(row.output_counts), dtype=np.int64)
     counts = np.array([row.output_counts[token] for token in output.tolist()], dtype=np.int32)
     if row.repetition == 1.0 or row.prompt_ids is None:
-        if row.repetition == 1.0 and row.presence == 0.0 and row.frequency == 0.0:
-            return output[:0], counts[:0]
         return output, counts
     ids = np.union1d(row.prompt_ids, output)
     all_counts = np.zeros(len(ids), dtype=np.int32)
