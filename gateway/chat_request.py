@@ -1,6 +1,7 @@
 """The body of `/v1/chat/completions`, as its clients spell it.
 
-Unknown fields are errors everywhere. Descriptions appear in the OpenAPI document.
+Unknown fields are errors everywhere. Descriptions appear in the OpenAPI document. Schemas stay raw JSON, so that the
+order of their properties and the precision of their numbers survive; one that is absent is empty.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, field
 
 from grammars.spec import Backend, OnUnsupported, Whitespace
 
@@ -123,7 +124,7 @@ class StructuralTagFormat(
 ):
     """Free text with constrained regions: xgrammar's `format`, or the older `structures` with `triggers`."""
 
-    format: Raw | None = None
+    format: Raw = field(default_factory=Raw)
     structures: list[LegacyTag] | None = None
     triggers: list[str] | None = None
 
@@ -155,12 +156,12 @@ ResponseFormat = (
 class StructuredOutputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A constraint in vLLM's spelling; exactly one of the fields."""
 
-    json: Annotated[Raw | None, Meta(description="A JSON Schema, or its text.")] = None
+    json: Annotated[Raw, Meta(description="A JSON Schema, or its text.")] = field(default_factory=Raw)
     regex: str | None = None
     choice: Annotated[list[str], Meta(min_length=1)] | None = None
     grammar: str | None = None
     json_object: bool | None = None
-    structural_tag: Annotated[Raw | None, Meta(description="A structural tag, or its text.")] = None
+    structural_tag: Annotated[Raw, Meta(description="A structural tag, or its text.")] = field(default_factory=Raw)
 
 
 class GrammarOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,8 +181,8 @@ class FunctionDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     name: str
     description: str | None = None
     parameters: Annotated[
-        Raw | None, Meta(description="A JSON Schema of type object. Without it the function takes no arguments.")
-    ] = None
+        Raw, Meta(description="A JSON Schema of type object. Without it the function takes no arguments.")
+    ] = field(default_factory=Raw)
     strict: bool | None = None
 
 
@@ -273,7 +274,9 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     structured_outputs: StructuredOutputs | None = None
     regex: Annotated[str | None, Meta(description="SGLang's spelling of a regex constraint.")] = None
     ebnf: Annotated[str | None, Meta(description="SGLang's spelling of a grammar constraint.")] = None
-    json_schema: Annotated[Raw | None, Meta(description="SGLang's spelling: the text of a JSON Schema.")] = None
+    json_schema: Annotated[Raw, Meta(description="SGLang's spelling: the text of a JSON Schema.")] = field(
+        default_factory=Raw
+    )
     grammar_options: GrammarOptions | None = None
 
     tools: list[Tool] | None = None

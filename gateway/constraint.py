@@ -135,9 +135,9 @@ def _from_structured_outputs(given: StructuredOutputs, whitespace: Whitespace) -
     return found
 
 
-def json_text(raw: Raw | None) -> str | None:
+def json_text(raw: Raw) -> str | None:
     """JSON text that was given as a value, or as a string that holds it; None where it was not given."""
-    if raw is None or bytes(raw) == b"null":
+    if bytes(raw) in (b"", b"null"):
         return None
     text = bytes(raw).decode()
     return msgspec.json.decode(text, type=str) if text.startswith('"') else text

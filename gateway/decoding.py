@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -50,7 +50,9 @@ class BodyDecoder(Generic[T]):
             param = _join(path, missing[1])
             return invalid(f"`{param}` is required.", param, "missing_required_parameter")
         param = _join(path)
-        return invalid(f"`{param}`: {what}." if param else f"{what}.", param or None, "invalid_value")
+        choices = _choices_at(self._shape, path) if what.startswith("Invalid") else []
+        hint = f" Known are: {', '.join(choices)}." if choices else ""
+        return invalid((f"`{param}`: {what}." if param else f"{what}.") + hint, param or None, "invalid_value")
 
     def _unknown_field(self, path: str, name: str) -> ApiError:
         param = _join(path, name)
@@ -69,14 +71,32 @@ def _join(path: str, name: str | None = None) -> str:
 
 def _fields_at(shape: msgspec.inspect.Type, path: str) -> list[str]:
     """The names of all fields that may stand at a path of msgspec's (`$.tools[0].function`)."""
+    return [field.encode_name for struct in _structs(_shapes_at(shape, path)) for field in struct.fields]
+
+
+def _choices_at(shape: msgspec.inspect.Type, path: str) -> list[str]:
+    """The strings that may stand at a path: those of a Literal, or the tags of a union's members."""
+    choices: list[str] = []
+    for candidate in _shapes_at(shape, path):
+        if isinstance(candidate, msgspec.inspect.LiteralType):
+            choices += [str(value) for value in candidate.values]
+    parent, _, name = path.rpartition(".")
+    for struct in _structs(_shapes_at(shape, parent)):
+        if struct.tag_field == name:
+            choices.append(str(struct.tag))
+    return list(dict.fromkeys(choices))
+
+
+def _shapes_at(shape: msgspec.inspect.Type, path: str) -> list[msgspec.inspect.Type]:
     shapes = _flatten(shape)
     for step in _STEP.finditer(path):
-        below: list[msgspec.inspect.Type] = []
-        for candidate in shapes:
-            below += _children(candidate, step[1])
+        below = [child for candidate in shapes for child in _children(candidate, step[1])]
         shapes = [flat for child in below for flat in _flatten(child)]
-    structs = [candidate for candidate in shapes if isinstance(candidate, msgspec.inspect.StructType)]
-    return [field.encode_name for struct in structs for field in struct.fields]
+    return shapes
+
+
+def _structs(shapes: list[msgspec.inspect.Type]) -> list[msgspec.inspect.StructType]:
+    return [shape for shape in shapes if isinstance(shape, msgspec.inspect.StructType)]
 
 
 def _children(shape: msgspec.inspect.Type, name: str | None) -> list[msgspec.inspect.Type]:
@@ -99,8 +119,3 @@ def _flatten(shape: msgspec.inspect.Type) -> list[msgspec.inspect.Type]:
             return _flatten(inner)
         case _:
             return [shape]
-
-
-def raw_json(raw: msgspec.Raw) -> Any:
-    """The value of a field kept as raw JSON."""
-    return msgspec.json.decode(raw)

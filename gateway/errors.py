@@ -71,7 +71,7 @@ class ApiError(Exception):
         return ErrorResponse(self.body)
 
 
-def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
     """400: the request cannot be served as it stands."""
     return ApiError(400, message, param=param, code=code)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Controller, MediaType, Request, Response, get, post
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, field
 
 from engine.wire import CompileGrammar, GrammarInfo
 from gateway.chat_request import GrammarOptions, Message, Tool
@@ -24,11 +24,11 @@ from grammars.spec import Choice, Diagnostic, Ebnf, GrammarSpec, JsonSchema, Reg
 class GrammarRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A grammar to compile: exactly one of the five kinds."""
 
-    json_schema: Annotated[Raw | None, Meta(description="A JSON Schema, or its text.")] = None
+    json_schema: Annotated[Raw, Meta(description="A JSON Schema, or its text.")] = field(default_factory=Raw)
     regex: str | None = None
     ebnf: str | None = None
     choice: Annotated[list[str], Meta(min_length=1)] | None = None
-    structural_tag: Annotated[Raw | None, Meta(description="A structural tag, or its text.")] = None
+    structural_tag: Annotated[Raw, Meta(description="A structural tag, or its text.")] = field(default_factory=Raw)
     root: Annotated[str | None, Meta(description="The rule an EBNF grammar starts from; `root` by default.")] = None
     grammar_options: GrammarOptions | None = None
 

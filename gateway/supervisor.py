@@ -68,6 +68,7 @@ class EngineProcess:
         self._client: EngineClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._first: asyncio.Future[EngineInfo] | None = None
+        self._started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._state: State = "stopped"
         self._pid: int | None = None
@@ -95,16 +96,17 @@ class EngineProcess:
         return self._client
 
     async def start(self) -> None:
-        """Begins to start the engine; `wait_ready` waits for it."""
+        """Begins to start the engine, once; `wait_ready` waits for it."""
         loop = asyncio.get_running_loop()
         self._first = loop.create_future()
+        self._started.set()
         self._state = "starting"
         self._task = loop.create_task(self._supervise(), name="espalier-supervisor")
 
     async def wait_ready(self) -> EngineInfo:
         """What the engine says of itself. Raises EngineStartError where the first start fails."""
-        if self._first is None:
-            raise EngineStartError("the supervisor has not been started")
+        await self._started.wait()
+        assert self._first is not None
         return await asyncio.shield(self._first)
 
     async def stop(self) -> None:

@@ -228,7 +228,7 @@ def plain_tool(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.function.name}
     if tool.function.description is not None:
         function["description"] = tool.function.description
-    if tool.function.parameters is not None:
+    if bytes(tool.function.parameters) not in (b"", b"null"):
         function["parameters"] = json.loads(bytes(tool.function.parameters))
     if tool.function.strict is not None:
         function["strict"] = tool.function.strict

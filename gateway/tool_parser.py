@@ -5,6 +5,7 @@ One parser serves streams and whole answers, so what a stream's deltas join up t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -31,6 +32,9 @@ class ArgumentsDelta:
 
 
 ToolDelta = ContentDelta | CallStarted | ArgumentsDelta
+
+
+_NAME_SO_FAR = re.compile(r"[a-zA-Z0-9_.-]{0,64}")
 
 
 class _Reading(Enum):
@@ -123,25 +127,20 @@ class ToolParser:
         return 0
 
     def _read_name(self, deltas: list[ToolDelta]) -> bool:
-        end = self._held.find(self._dialect.middle)
-        if end >= 0:
-            deltas.append(CallStarted(self._num_calls, self._held[:end]))
-            self._num_calls += 1
-            self._held = self._held[end + len(self._dialect.middle) :]
-            self._reading, self._depth, self._in_string, self._escaped = _Reading.ARGUMENTS, 0, False, False
-            return True
-        if self._is_no_name():
+        middle = self._dialect.middle
+        name, quote, _ = self._held.partition(middle[0])
+        rest = self._held[len(name) :]
+        if not _NAME_SO_FAR.fullmatch(name) or not (rest.startswith(middle) or middle.startswith(rest)):
             deltas.append(ContentDelta(self._opened))
             self._reading, self._after_call = _Reading.CONTENT, False
             return True
-        return False
-
-    def _is_no_name(self) -> bool:
-        """Whether what is held can't go on to be a name and what follows one."""
-        name, quote, _ = self._held.partition(self._dialect.middle[0])
-        if not all(character.isalnum() or character in "_-." for character in name) or len(name) > 64:
-            return True
-        return bool(quote) and not self._dialect.middle.startswith(self._held[len(name) :])
+        if not quote or len(rest) < len(middle):
+            return False
+        deltas.append(CallStarted(self._num_calls, name))
+        self._num_calls += 1
+        self._held = rest[len(middle) :]
+        self._reading, self._depth, self._in_string, self._escaped = _Reading.ARGUMENTS, 0, False, False
+        return True
 
     def _read_arguments(self, deltas: list[ToolDelta]) -> bool:
         length = self._arguments_len()

@@ -112,8 +112,8 @@ def _offered(tools: Sequence[Tool]) -> list[OfferedTool]:
     return list(offered.values())
 
 
-def _parameters(raw: msgspec.Raw | None, param: str) -> str:
-    if raw is None or bytes(raw) == b"null":
+def _parameters(raw: msgspec.Raw, param: str) -> str:
+    if bytes(raw) in (b"", b"null"):
         return '{"type":"object","properties":{},"additionalProperties":false}'
     text = bytes(raw).decode()
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import jsonschema
 import openai
-import pytest
+import pytest_asyncio
 import uvicorn
 
 from engine.link import queue_link
@@ -46,7 +46,6 @@ class Gateway:
     url: str
     serving: Serving
     fake: FakeEngine
-    scripts: Callable[[Generate], Script]
     held: list[Any] = field(default_factory=list)
 
     @property
@@ -103,7 +102,7 @@ async def running(**server: Any) -> AsyncIterator[Gateway]:
     serving = build_serving(config(**server), engine, PlainValidator())
     fake.start()
     async with listening(build_app(serving)) as url:
-        gateway = Gateway(url, serving, fake, fake.script)
+        gateway = Gateway(url, serving, fake)
         await serving.engine._client.ready()  # type: ignore[attr-defined]
         try:
             yield gateway
@@ -113,7 +112,18 @@ async def running(**server: Any) -> AsyncIterator[Gateway]:
     fake.stop()
 
 
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_gateway() -> AsyncIterator[Gateway]:
     async with running() as it:
         yield it
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def gateway(shared_gateway: Gateway) -> AsyncIterator[Gateway]:
+    """The session's gateway, its engine as new."""
+    shared_gateway.answer(Script())
+    shared_gateway.fake.commands.clear()
+    yield shared_gateway
+    for client in shared_gateway.held:
+        await (client.aclose() if isinstance(client, httpx.AsyncClient) else client.close())
+    shared_gateway.held.clear()

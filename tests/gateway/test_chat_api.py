@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes.engine import Script
 from tests.gateway.conftest import Gateway
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HI = [{"role": "user", "content": "Hi"}]
 
