@@ -18,6 +18,7 @@ from grammars.spec import (
     CompileOptions,
     Diagnostic,
     Ebnf,
+    ErrorCode,
     GrammarError,
     GrammarSpec,
     JsonSchema,
@@ -215,7 +216,7 @@ class GrammarCompiler:
                 remaining_s = max(0.001, expires - time.monotonic())
                 return name, backend.compile(spec, options.on_unsupported, remaining_s)
             except GrammarError as error:
-                if error.code != "unsupported_backend" or name == names[-1]:
+                if error.code not in ("unsupported_backend", "compile_memory") or name == names[-1]:
                     raise
         raise GrammarError("unsupported_backend", f"There is no grammar backend {options.backend!r}.")
 
@@ -247,8 +248,13 @@ def _check_size(spec: GrammarSpec) -> None:
     if num_bytes > limit:
         raise GrammarError("grammar_too_large", f"The {_kind(spec)} measures {num_bytes} bytes; {limit} are allowed.")
     if any("\ud800" <= char <= "\udfff" for text in texts for char in text if not text.isascii()):
-        raise GrammarError(_invalid_code(spec), "The specification holds a lone surrogate, which is no character.")
+        raise GrammarError(_INVALID[_kind(spec)], "The specification holds a lone surrogate, which is no character.")
 
 
-def _invalid_code(spec: GrammarSpec) -> str:
-    return f"invalid_{_kind(spec)}".replace("invalid_json_schema", "invalid_schema")
+_INVALID: Final[dict[str, ErrorCode]] = {
+    "json_schema": "invalid_schema",
+    "regex": "invalid_regex",
+    "ebnf": "invalid_ebnf",
+    "choice": "invalid_choice",
+    "structural_tag": "invalid_structural_tag",
+}

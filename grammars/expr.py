@@ -312,11 +312,9 @@ def to_ebnf(rules: Rules, root: str) -> str:
 def _ebnf(expr: Expr) -> str:
     match expr:
         case Literal(text):
-            return '"' + "".join(_ebnf_char(ord(char)) for char in text) + '"'
+            return '"' + "".join(_ebnf_char(ord(char), '"') for char in text) + '"'
         case Chars(ranges):
-            return (
-                "[" + "".join(_ebnf_char(a) if a == b else f"{_ebnf_char(a)}-{_ebnf_char(b)}" for a, b in ranges) + "]"
-            )
+            return "[" + "".join(_ebnf_range(low, high) for low, high in ranges) + "]"
         case Concat(parts):
             return "(" + " ".join(map(_ebnf, parts)) + ")"
         case Union(parts):
@@ -327,8 +325,14 @@ def _ebnf(expr: Expr) -> str:
             return name
 
 
-def _ebnf_char(code: int) -> str:
+def _ebnf_range(low: int, high: int) -> str:
+    first, last = _ebnf_char(low, "]-^["), _ebnf_char(high, "]-^[")
+    return first if low == high else f"{first}-{last}"
+
+
+def _ebnf_char(code: int, reserved: str) -> str:
+    """The escapes of four and eight digits only: xgrammar's `\\x` takes any number of hexadecimal digits."""
     char = chr(code)
-    if char.isascii() and (char.isalnum() or char in " _,:;=@!<>%`{}().*+?|/#$&~'"):
+    if char.isascii() and char.isprintable() and char not in reserved and char != "\\":
         return char
-    return f"\\x{code:02X}" if code < 0x80 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
+    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

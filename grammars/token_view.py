@@ -103,9 +103,9 @@ class TokenView:
         return live
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _fill_row(row, state, transitions, byte_class, byte, depth, skip, token_begin, token_ids, max_depth, live):  # type: ignore[no-untyped-def]
-    """Sets the bit of every token whose bytes lead from `state` to a live state. Skips a subtree at its first dead byte."""
+    """Sets the bit of every token whose bytes lead from `state` to a live state; a dead byte skips its subtree."""
     path = np.empty(max_depth + 1, np.int32)
     path[0] = state
     node, num_nodes = 0, len(byte)
@@ -122,7 +122,7 @@ def _fill_row(row, state, transitions, byte_class, byte, depth, skip, token_begi
         node += 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _grow_live(live, transitions, byte_class, byte, depth, skip, token_begin, token_ids, max_depth):  # type: ignore[no-untyped-def]
     """Marks the states from which one token leads to a state marked live; whether there were any new ones."""
     path = np.empty(max_depth + 1, np.int32)

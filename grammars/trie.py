@@ -45,7 +45,7 @@ class TokenTrie:
         return cls(*arrays, max_depth)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _build(text, begins, lengths, max_depth):  # type: ignore[no-untyped-def]
     """Nodes of the sorted tokens: each token adds the nodes past its common prefix with the one before it."""
     num_tokens = len(begins)

@@ -65,10 +65,10 @@ def validate(schema_json: str, text: str) -> tuple[str, str, str] | None:
         instance = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         return "the text is nested too deeply to be checked", "", ""
-    except ValueError as error:
-        return f"the text is not JSON: {error}"[:_MESSAGE_CHARS], "", ""
+    except ValueError as fault:
+        return f"the text is not JSON: {fault}"[:_MESSAGE_CHARS], "", ""
     try:
-        error = next(validator.iter_errors(instance), None)
+        error: Any = next(validator.iter_errors(instance), None)
     except Exception as failure:
         if "Unresolvable" not in type(failure).__name__ and "WrappedReferencing" not in type(failure).__name__:
             raise
@@ -88,7 +88,7 @@ def _validator(schema_json: str) -> Any:
 
     schema = json.loads(schema_json)
     draft: Any = validator_for(schema, default=Draft202012Validator)
-    return draft(schema, registry=Registry())  # type: ignore[call-arg]
+    return draft(schema, registry=Registry())
 
 
 def _refuse_constant(name: str) -> Any:

@@ -146,7 +146,7 @@ def _limit_address_space(extra_bytes: int) -> None:
 
 
 def _nursery(control: socket.socket, modules: list[str]) -> None:
-    """Runs the first frame as a job, then forks a worker for every socket that arrives, until the control socket closes."""
+    """Runs the first frame as a job, then forks a worker for every socket that arrives, until the control is closed."""
     for module in modules:
         importlib.import_module(module)
     call(_job_decoder.decode(receive(control)))

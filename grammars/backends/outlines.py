@@ -22,8 +22,8 @@ from grammars.table import TableAutomaton, TableCursor
 from grammars.vocabulary import Vocabulary
 from grammars.workers import WorkerPool
 
-MAX_WEIGHT: Final = 60_000
-"""Character positions, repeats unrolled, that are worth a table."""
+MAX_WEIGHT: Final = 12_000
+"""Character positions, repeats unrolled, that a table is built for: some 200 MB in the worker, and a second."""
 
 _TERMINATOR: Final = 0
 

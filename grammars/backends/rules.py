@@ -14,7 +14,7 @@ from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSch
 _LISTED: Final = 5
 """Keywords that an error message names at most."""
 
-decode_spec = msgspec.msgpack.Decoder(GrammarSpec).decode  # type: ignore[var-annotated, arg-type]
+decode_spec = msgspec.msgpack.Decoder(GrammarSpec).decode
 
 
 def rules_of(spec: GrammarSpec, on_unsupported: OnUnsupported) -> tuple[dict[str, Expr], list[Diagnostic]]:
