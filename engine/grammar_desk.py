@@ -10,9 +10,12 @@ from typing import Generic, TypeVar
 
 from grammars.compiler import CompiledGrammar, GrammarCompiler
 
-from grammars.spec import CompileOptions, GrammarError, GrammarSpec, grammar_key
+from grammars.spec import CompileOptions, GrammarError, GrammarSpec, spec_len
 
 Ticket = TypeVar("Ticket", bound=Hashable)
+
+INLINE_LOOKUP_LEN = 1 << 16
+"""Characters up to which a specification is looked up in the loop's thread; hashing a longer one would hold it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,17 @@ class GrammarDesk(Generic[Ticket]):
         self._served: queue.SimpleQueue[Served[Ticket]] = queue.SimpleQueue()
         self._pending: dict[Ticket, Future[None]] = {}
 
+    def warm(self) -> None:
+        """Starts the compiler's workers in the background, so that no request waits for their imports."""
+        self._threads.submit(self.compiler.warm)
+
     @property
     def num_pending(self) -> int:
         return len(self._pending)
 
     def submit(self, ticket: Ticket, spec: GrammarSpec, options: CompileOptions) -> Served[Ticket] | None:
         """The grammar at once where it is cached; otherwise None, and `poll` gives it later."""
-        cached = self.compiler.cached(grammar_key(spec, options))
-        if cached is not None:
+        if spec_len(spec) <= INLINE_LOOKUP_LEN and (cached := self.compiler.lookup(spec, options)) is not None:
             return Served(ticket, cached, cache_hit=True)
         self._pending[ticket] = self._threads.submit(self._compile, ticket, spec, options)
         return None

@@ -54,8 +54,9 @@ class LocalEngine:
     def __init__(self, config: EngineConfig) -> None:
         self._client, self._server = queue_link()
         self._loop = EngineLoop(resolve_config(config), self._server)
-        self._thread = threading.Thread(target=self._loop.run, name="engine")
-        self._inboxes: dict[str, asyncio.Queue[Event]] = {}
+        self._thread = threading.Thread(target=self._run, name="engine")
+        self._fault: BaseException | None = None
+        self._inboxes: dict[str, asyncio.Queue[Event | None]] = {}
         self._stats: asyncio.Queue[EngineStats] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self.info: EngineInfo = self._loop.info
@@ -80,7 +81,7 @@ class LocalEngine:
         try:
             await self._client.send(command)
             while not ended:
-                event = await inbox.get()
+                event = self._alive(await inbox.get())
                 ended = isinstance(event, Finished | Rejected)
                 yield event
         finally:
@@ -124,11 +125,25 @@ class LocalEngine:
     async def _ask(self, command: FlushCache | ListGrammars) -> Event:
         inbox = self._inboxes[_ASKING] = asyncio.Queue()
         await self._client.send(command)
-        return await inbox.get()
+        return self._alive(await inbox.get())
+
+    def _alive(self, event: Event | None) -> Event:
+        if event is None:
+            raise RuntimeError("the engine's loop ended") from self._fault
+        return event
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except BaseException as fault:
+            self._fault = fault
+            raise
+        finally:
+            self._client.deliver([])  # nothing follows
 
     async def _read(self) -> None:
-        while True:
-            for event in await self._client.recv():
+        while events := await self._client.recv():
+            for event in events:
                 match event:
                     case Stats(stats):
                         self._stats.put_nowait(stats)
@@ -145,3 +160,5 @@ class LocalEngine:
                     ):
                         if (inbox := self._inboxes.get(event.request_id)) is not None:
                             inbox.put_nowait(event)
+        for inbox in self._inboxes.values():
+            inbox.put_nowait(None)

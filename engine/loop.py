@@ -112,6 +112,7 @@ class EngineLoop:
         self._next_heartbeat = 0.0
 
     def run(self) -> None:
+        self._desk.warm()
         self._link.send([Ready(self.info)])
         try:
             while not self._stopping:
@@ -370,13 +371,13 @@ class EngineLoop:
             kv_cached_tokens=evictable,
             kv_total_tokens=self._slots.num_slots,
             num_preemptions=self._scheduler.num_preemptions,
-            grammar_compiles=compiler.compiles,
+            grammar_compiles=compiler.num_compiles,
             grammar_compile_seconds=compiler.compile_seconds,
-            grammar_cache_hits=compiler.hits,
-            grammar_cache_misses=compiler.misses,
-            grammar_cache_evictions=compiler.evictions,
+            grammar_cache_hits=compiler.num_hits,
+            grammar_cache_misses=compiler.num_misses,
+            grammar_cache_evictions=compiler.num_evictions,
             grammar_cache_bytes=compiler.nbytes,
-            grammar_errors=compiler.errors,
+            grammar_errors=compiler.num_errors,
         )
         return msgspec.structs.replace(gauges, **dataclasses.asdict(self._counters))
 
@@ -384,7 +385,7 @@ class EngineLoop:
 def _grammar_info(grammar: CompiledGrammar, *, cache_hit: bool) -> GrammarInfo:
     return GrammarInfo(
         key=grammar.key,
-        kind=grammar.spec.__struct_config__.tag,
+        kind=grammar.kind,
         backend=grammar.backend,
         compile_ms=grammar.compile_ms,
         nbytes=grammar.nbytes,

@@ -151,6 +151,15 @@ class GrammarCompiler:
             grammar.num_uses += 1
         return grammar
 
+    def lookup(self, spec: GrammarSpec, options: CompileOptions | None = None) -> CompiledGrammar | None:
+        """What `compile` would find in the cache, counted as a use; None, and nothing counted, where it isn't there."""
+        grammar = self._cache.get(self.key(spec, options))
+        if grammar is not None:
+            with self._lock:
+                self._counts.num_hits += 1
+                grammar.num_uses += 1
+        return grammar
+
     def cached(self, key: str) -> CompiledGrammar | None:
         """Without compiling, and without counting as use."""
         return self._cache.peek(key)

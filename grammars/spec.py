@@ -98,6 +98,15 @@ def grammar_key(spec: GrammarSpec, options: CompileOptions) -> str:
     return f"gram_{digest[:32]}"
 
 
+def spec_len(spec: GrammarSpec) -> int:
+    """Characters of a specification's text."""
+    match spec:
+        case JsonSchema(schema=text) | Regex(pattern=text) | Ebnf(grammar=text) | StructuralTag(tag=text):
+            return len(text)
+        case Choice(choices=choices):
+            return sum(map(len, choices))
+
+
 def _compact_json(text: str) -> str:
     try:
         return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
