@@ -13,7 +13,7 @@ from gateway.chat_request import GrammarOptions, Message, Tool
 from gateway.client import EngineUnavailable, RequestRejected, new_request_id
 from gateway.constraint import json_text
 from gateway.decoding import BodyDecoder
-from gateway.errors import ApiError, invalid, rejected
+from gateway.errors import ApiError, ErrorResponse, invalid, rejected
 from gateway.openapi import documented
 from gateway.serving import Serving, gone
 from gateway.sse import unless_gone
@@ -86,6 +86,8 @@ _grammar_decoder = BodyDecoder(GrammarRequest)
 _tokenize_decoder = BodyDecoder(TokenizeRequest)
 _detokenize_decoder = BodyDecoder(DetokenizeRequest)
 
+_NOT_FOUND: dict[str, tuple[str, type[msgspec.Struct]]] = {"404": ("There is no such grammar.", ErrorResponse)}
+
 
 class GrammarController(Controller):
     path = "/v1/grammars"
@@ -121,7 +123,7 @@ class GrammarController(Controller):
         """What the cache holds now."""
         return _json(GrammarPage([_grammar(info) for info in await _cached(serving)]))
 
-    @get("/{grammar_id:str}", operation_class=documented("Show a compiled grammar", answer=Grammar))
+    @get("/{grammar_id:str}", operation_class=documented("Show a compiled grammar", answer=Grammar, also=_NOT_FOUND))
     async def show(self, grammar_id: str, serving: Serving) -> Response[Grammar]:
         """404 where the cache does not hold it (any more)."""
         for info in await _cached(serving):

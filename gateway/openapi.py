@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from litestar import Request
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
-    Components,
     Example,
     OpenAPIHeader,
     OpenAPIMediaType,
@@ -18,7 +18,6 @@ from litestar.openapi.spec import (
     Reference,
     RequestBody,
     Schema,
-    Tag,
 )
 
 from gateway.errors import ErrorResponse
@@ -46,8 +45,12 @@ def documented(
     stream: type[msgspec.Struct] | None = None,
     examples: dict[str, Any] | None = None,
     answer_text: str = "The answer.",
+    also: dict[str, tuple[str, type[msgspec.Struct]]] | None = None,
 ) -> type[Operation]:
-    """Litestar's `operation_class` for a handler that decodes `body` and answers `answer`, or events of `stream`."""
+    """Litestar's `operation_class` for a handler that decodes `body` and answers `answer`, or events of `stream`.
+
+    `also` has further statuses, each with its description and body; they go before the usual ones.
+    """
     for struct in (body, answer, stream, ErrorResponse):
         if struct is not None:
             _described[struct.__name__] = struct
@@ -63,6 +66,9 @@ def documented(
                 media = OpenAPIMediaType(schema=_reference(body), examples=shown or None)
                 self.request_body = RequestBody(content={"application/json": media}, required=True)
             self.responses = _responses(answer, stream, answer_text, has_body=body is not None)
+            for status, (description, struct) in (also or {}).items():
+                media = OpenAPIMediaType(schema=_reference(struct))
+                self.responses[status] = OpenAPIResponse(description=description, content={"application/json": media})
 
     return Documented
 
@@ -99,6 +105,17 @@ def _responses(
     return responses
 
 
+class _ExactJson(JsonRenderPlugin):
+    """The document with msgspec's own schemas, which know tags and unknown fields where Litestar's do not."""
+
+    def __init__(self, components: dict[str, Any]) -> None:
+        super().__init__(path=["/", "/openapi.json"], media_type="application/json")  # type: ignore[arg-type]
+        self._components = components
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return self.render_json(request, {**openapi_schema, "components": {"schemas": self._components}})
+
+
 def openapi_config(version: str) -> OpenAPIConfig:
     """Served as JSON at /schema and /schema/openapi.json."""
     structs = list(_described.values())
@@ -108,7 +125,6 @@ def openapi_config(version: str) -> OpenAPIConfig:
         version=version,
         description="Structured output for language models: constrained answers that are valid by construction.",
         path="/schema",
-        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"], media_type="application/json")],  # type: ignore[arg-type]
-        components=Components(schemas={name: RawSchema(source=schema) for name, schema in components.items()}),
-        tags=[Tag(name="openai", description="OpenAI's API"), Tag(name="espalier", description="Ours")],
+        render_plugins=[_ExactJson(components)],
+        use_handler_docstrings=True,
     )

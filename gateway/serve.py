@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -50,7 +51,8 @@ def run(config: ServeConfig) -> None:
             timeout_graceful_shutdown=10,
         )
     )
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    # uvicorn shuts down in order on SIGINT and then raises it once more, for whoever started it
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(server, listener, engine, config))
 
 

@@ -151,7 +151,7 @@ class EngineProcess:
                     self._client, self._state = client, "ready"
                     await self._watch(exited, client)
                 finally:
-                    self._client = None
+                    self._client, self._state = None, "restarting"
                     client.fail("The engine died while it served this request.", self._retry_after_s)
                     await self._end(process, exited)
         except OSError as error:

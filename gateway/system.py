@@ -9,7 +9,7 @@ from litestar import Controller, MediaType, Response, get, post
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.client import EngineUnavailable
-from gateway.errors import ApiError
+from gateway.errors import ApiError, ErrorResponse
 from gateway.openapi import documented
 from gateway.serving import Serving, gone
 from gateway.translate import check_model
@@ -44,6 +44,10 @@ class FlushedCache(msgspec.Struct, frozen=True):
     """Cached tokens dropped."""
 
 
+_NOT_FOUND: dict[str, tuple[str, type[msgspec.Struct]]] = {"404": ("There is no such model.", ErrorResponse)}
+_UNREADY: dict[str, tuple[str, type[msgspec.Struct]]] = {"503": ("The engine is starting or restarting.", Health)}
+
+
 class ModelController(Controller):
     path = "/v1/models"
 
@@ -52,7 +56,7 @@ class ModelController(Controller):
         """There is one."""
         return _json(ModelPage([_model(serving)]))
 
-    @get("/{model_id:path}", operation_class=documented("Show a served model", answer=Model))
+    @get("/{model_id:path}", operation_class=documented("Show a served model", answer=Model, also=_NOT_FOUND))
     async def show(self, model_id: str, serving: Serving) -> Response[Model]:
         """404 for every other name."""
         check_model(str(model_id).removeprefix("/"), serving.model.name)
@@ -62,7 +66,7 @@ class ModelController(Controller):
 class SystemController(Controller):
     path = "/"
 
-    @get("/health", operation_class=documented("Health", answer=Health, answer_text="Ready to serve."))
+    @get("/health", operation_class=documented("Health", answer=Health, answer_text="Ready to serve.", also=_UNREADY))
     async def health(self, serving: Serving) -> Response[Health]:
         """200 while the engine is ready, 503 with the same body otherwise."""
         try:

@@ -76,7 +76,19 @@ def test_what_is_read(text: str, expected: Parsed) -> None:
 
 
 fragments = st.sampled_from(
-    [CALL, call("g-2", "{}"), "\n", " ", "text", "<tool_call>", "</tool_call>", HERMES.opening, '", "arguments": ', "}", "é🌍"]
+    [
+        CALL,
+        call("g-2", "{}"),
+        "\n",
+        " ",
+        "text",
+        "<tool_call>",
+        "</tool_call>",
+        HERMES.opening,
+        '", "arguments": ',
+        "}",
+        "é🌍",
+    ]
 )
 
 
