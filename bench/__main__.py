@@ -1,0 +1,39 @@
+"""`python -m bench NAME`: lists the benchmarks and runs one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+BENCHES = {
+    "prefix": "Time to first token with a warm prefix cache against a flushed one.",
+    "sampler": "Cost of drawing a step's tokens, with and without masks.",
+    "smoke": "Tokens per second: constrained, unconstrained, and transformers' generate.",
+}
+
+
+class LazyBenches(click.Group):
+    """Imports a benchmark's module only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(BENCHES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in BENCHES:
+            return None
+        command: click.Command = import_module(f"bench.{cmd_name}").main
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Benchmarks"):
+            formatter.write_dl(sorted(BENCHES.items()))
+
+
+@click.command(cls=LazyBenches)
+def main() -> None:
+    """Espalier's benchmarks. Every one takes --json OUT, which also writes OUT's Markdown twin."""
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")
