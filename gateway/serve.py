@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 
 from engine.wire import EngineInfo
@@ -106,15 +107,16 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 def _announce(config: ServeConfig, listener: socket.socket, info: EngineInfo) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    lines = [
-        f"[bold]{url}/v1[/bold]  [dim]API described at {url}/schema[/dim]",
-        f"Model [bold]{config.model_name}[/bold]: {info.architecture}, {info.num_parameters / 1e6:.1f}M parameters,"
-        f" {info.dtype} on {info.device}, context {info.max_model_len}",
-        "",
-        "Try",
-        f"  curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{_EXAMPLE}'".replace("[", r"\["),
-    ]
-    Console(soft_wrap=True).print(Panel("\n".join(lines), title="Espalier is ready", expand=False))
+    summary = (
+        f"[bold]{url}/v1[/bold]\n"
+        f"{escape(config.model_name)}: {info.architecture}, {info.num_parameters / 1e6:.1f}M parameters, "
+        f"{info.dtype} on {info.device}, context {info.max_model_len}\n"
+        f"The API is described at {url}/schema. Try:"
+    )
+    console = Console()
+    console.print(Panel(summary, title="Espalier is ready", expand=False))
+    # outside the panel and unwrapped, so that it can be copied
+    console.print(f"curl {url}/v1/chat/completions -d '{_EXAMPLE}'\n", markup=False, highlight=False, soft_wrap=True)
 
 
 class _JsonFormatter(logging.Formatter):

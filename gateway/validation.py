@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from grammars.spec import GrammarError
-from grammars.workers import WorkerPool
+from grammars.validation import Validator
 
 
 class InvalidOutput(Exception):
@@ -30,27 +30,24 @@ class OutputValidator(Protocol):
 
 
 class PooledValidator:
-    """jsonschema in worker processes: a pattern that backtracks without end costs its own request an error, no more."""
+    """`grammars.validation` from an event loop: blocking calls wait in threads, one for each worker process."""
 
-    def __init__(self, deadline_s: float, *, num_workers: int = 2, memory_bytes: int = 1 << 30) -> None:
-        self._pool = WorkerPool(
-            num_workers, deadline_s=deadline_s, memory_bytes=memory_bytes, preload=("gateway.document_check",)
-        )
+    def __init__(self, deadline_s: float, *, num_workers: int = 2) -> None:
+        self._validator = Validator(num_workers=num_workers, deadline_s=deadline_s)
         self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="validation")
+        self._threads.submit(self._validator.warm)
 
     async def check(self, schema: str, document: str) -> None:
         """Raises InvalidOutput."""
         loop = asyncio.get_running_loop()
-        function = "gateway.document_check:fault_of"
         try:
-            fault = await loop.run_in_executor(self._threads, self._pool.run, function, schema, document)
+            fault = await loop.run_in_executor(self._threads, self._validator.validate, schema, document)
         except GrammarError as error:
             raise InvalidOutput(f"The answer could not be checked against its schema: {error.message}") from error
         if fault is not None:
-            message, pointer = fault
-            raise InvalidOutput(f"The answer is not valid under its schema: {message}", pointer)
+            raise InvalidOutput(f"The answer is not valid under its schema: {fault.message}", fault.instance_pointer)
 
     def close(self) -> None:
         """Ends the workers; checks in progress fail."""
-        self._pool.close()
+        self._validator.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

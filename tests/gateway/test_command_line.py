@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -154,7 +155,7 @@ def test_a_signal_ends_the_server_and_its_engine(number: signal.Signals) -> None
         server.wait(20)
     text = "".join(lines) + rest
     assert "Espalier is ready" in text
-    assert "http://127.0.0.1:" in text
+    assert re.search(r"^curl http://127.0.0.1:\d+/v1/chat/completions -d '.*'$", text, re.MULTILINE)
     assert "sapling" in text
     assert "Traceback" not in text
     assert not [child for child in children if child.is_running()]
