@@ -78,11 +78,14 @@ def microseconds(
     repeats: int,
 ) -> float:
     batch = len(logits)
-    words = None if masks is None else np.packbits(masks, axis=1, bitorder="little").view(np.int32)
+    words: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
+    if masks is not None:
+        padded = np.pad(masks, ((0, 0), (0, -masks.shape[1] % 32)))
+        words = list(np.packbits(padded, axis=1, bitorder="little").view(np.int32))
     sampling = SamplingTensors.from_rows(
         seeds=range(batch),
         positions=[7] * batch,
-        mask_rows=None if words is None else [row.ctypes.data for row in words],
+        mask_rows=[row.ctypes.data for row in words] or None,
         temperature=[setting["temperature"]] * batch,
         top_p=[setting.get("top_p", 1.0)] * batch,
         top_k=[int(setting.get("top_k", 0))] * batch,

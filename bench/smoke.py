@@ -69,6 +69,9 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Tokens per second: constrained, unconstrained, and transformers' generate."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     cases = [Case(batch, prompt_len, output_len, repeats) for batch in batches]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
