@@ -119,7 +119,7 @@ class GrammarCompiler:
         self._closed = False
 
     def warm(self, *names: str) -> None:
-        """Starts the named backends' workers (all without names), so that no request waits for their imports. Blocks."""
+        """Starts the named backends' workers (all, without names), so that no request waits for imports. Blocks."""
         for name in names or BACKENDS:
             self._backend(name).warm()
 

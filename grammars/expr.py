@@ -1,7 +1,8 @@
 """Grammar expressions over characters, and their spelling as a Rust regex or as EBNF.
 
-An expression is built with `literal`, `chars`, `concat`, `union` and `repeat`, which keep the empty language (`NOTHING`)
-and the empty text (`EMPTY`) out of larger expressions. `Rule` names an expression in a `Rules` table; rules may be recursive.
+An expression is built with `literal`, `chars`, `concat`, `union` and `repeat`, which keep the empty language
+(`NOTHING`) and the empty text (`EMPTY`) out of larger expressions. `Rule` names an expression in a `Rules` table; rules
+may be recursive.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_CHAR: Final = 0x10FFFF
+_MERGE_ROUNDS: Final = 4
 _SURROGATES: Final = (0xD800, 0xDFFF)
 
 Ranges = tuple[tuple[int, int], ...]
@@ -217,6 +219,36 @@ def prune(expr: Expr, kept: set[str]) -> Expr:
             return expr if name in kept else NOTHING
         case _:
             return expr
+
+
+def renamed(expr: Expr, name_of: Mapping[str, str]) -> Expr:
+    """The expression with its rules under other names."""
+    match expr:
+        case Concat(parts):
+            return Concat(tuple(renamed(part, name_of) for part in parts))
+        case Union(parts):
+            return union(*(renamed(part, name_of) for part in parts))
+        case Repeat(body, least, most):
+            return Repeat(renamed(body, name_of), least, most)
+        case Rule(name):
+            return Rule(name_of.get(name, name))
+        case _:
+            return expr
+
+
+def merge_equal(rules: Rules, root: str) -> dict[str, Expr]:
+    """The rules that `root` needs, with one rule in the place of those that are spelled alike.
+
+    Rules that are alike only after many rounds stay apart, for a round costs as much as all rules are long.
+    """
+    rules = reachable(rules, root)
+    for _ in range(_MERGE_ROUNDS):
+        first: dict[Expr, str] = {rules[root]: root}
+        name_of = {name: first.setdefault(expr, name) for name, expr in rules.items()}
+        if len(first) == len(rules):
+            break
+        rules = {name: renamed(expr, name_of) for name, expr in rules.items() if name_of[name] == name}
+    return dict(rules)
 
 
 def order_of_use(rules: Rules, root: str) -> list[str] | None:

@@ -2,7 +2,7 @@
 
 The dialect is that of `re` because `pattern` in a JSON Schema is validated with it: one reading for both. The syntax
 tree comes from the standard library's own parser, and character classes are evaluated by `re` itself, so that classes,
-case folding and Unicode tables agree by construction. What no automaton can do (look-around, back-references) is refused.
+case folding and Unicode tables agree by construction. Look-around and back-references are refused.
 """
 
 from __future__ import annotations

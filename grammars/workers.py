@@ -137,10 +137,13 @@ class WorkerPool:
                 continue
             with self._lock:
                 self._busy.add(worker)
-                closed = self._closed
-            if closed:
+            if self._is_closed():
                 worker.kill()
             return worker
+
+    def _is_closed(self) -> bool:
+        with self._lock:
+            return self._closed
 
     def _put_back(self, worker: _Worker) -> None:
         with self._lock:

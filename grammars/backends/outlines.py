@@ -87,7 +87,7 @@ class TableGrammar:
 
 def build(encoded_spec: bytes, on_unsupported: OnUnsupported) -> dict[str, Any]:
     """Runs in a worker: the table of a specification as bytes."""
-    rules, diagnostics = rules_of(decode_spec(encoded_spec), on_unsupported)
+    rules, diagnostics = rules_of(decode_spec(encoded_spec), on_unsupported, False)
     automaton = table_of(rules)
     return {
         "transitions": automaton.transitions.tobytes(),

@@ -17,11 +17,13 @@ _LISTED: Final = 5
 decode_spec = msgspec.msgpack.Decoder(GrammarSpec).decode
 
 
-def rules_of(spec: GrammarSpec, on_unsupported: OnUnsupported) -> tuple[dict[str, Expr], list[Diagnostic]]:
+def rules_of(
+    spec: GrammarSpec, on_unsupported: OnUnsupported, share_tails: bool
+) -> tuple[dict[str, Expr], list[Diagnostic]]:
     """The rules of a schema, a regex or a choice, with their start `ROOT`, and what became of keywords."""
     match spec:
         case JsonSchema(schema=schema, whitespace=whitespace):
-            translation = translate(schema, whitespace)
+            translation = translate(schema, whitespace, share_tails)
             refuse_gaps(translation, on_unsupported)
             return translation.rules, translation.gaps + translation.notes
         case Regex(pattern=pattern):
@@ -42,7 +44,7 @@ def refuse_gaps(translation: Translation, on_unsupported: OnUnsupported, prefix:
     raise GrammarError(
         "unsupported_schema",
         f"Not enforced while text is generated: {listed}{f' and {more} more' if more > 0 else ''} ({first.message}). "
-        'Leave these keywords out, or set on_unsupported to "validate" to leave them to the validation of the final text.',
+        'Leave them out, or set on_unsupported to "validate" to leave them to the final validation of the text.',
         pointer=prefix + first.pointer,
     )
 

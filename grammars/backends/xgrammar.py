@@ -29,6 +29,9 @@ from grammars.workers import WorkerPool
 _POSITION: Final = re.compile(r"at line (\d+), column (\d+): (.*)", re.DOTALL)
 _MODULE: Final = "grammars.backends.xgrammar"
 
+MAX_SERIALIZED: Final = 2 << 20
+"""Bytes of a compiled grammar that are worth carrying over; more are compiled again."""
+
 
 class XgrammarBackend:
     """Everything a pushdown automaton can do; masks are computed anew at every step."""
@@ -57,10 +60,19 @@ class XgrammarBackend:
         encoded = msgspec.msgpack.encode(spec)
         reply = self._pool.run(f"{_MODULE}:build", encoded, on_unsupported, deadline_s=deadline_s)
         diagnostics = msgspec.convert(reply["diagnostics"], list[Diagnostic])
-        return XgrammarGrammar(reply["grammar"], self._tokenizer_info(), self._vocabulary, diagnostics)
+        return XgrammarGrammar(self._carry_over(reply), self._vocabulary, diagnostics)
 
     def close(self) -> None:
         self._pool.close()
+
+    def _carry_over(self, reply: dict[str, Any]) -> Any:
+        """The worker's result in this process: read back, or compiled again where the worker found that to be safe."""
+        import xgrammar
+
+        tokenizer = self._tokenizer_info()
+        if reply["serialized"] is not None:
+            return xgrammar.CompiledGrammar.deserialize_json(reply["serialized"], tokenizer)
+        return _compile(_new_compiler(tokenizer), *reply["source"])
 
     def _tokenizer_info(self) -> Any:
         with self._lock:
@@ -72,12 +84,10 @@ class XgrammarBackend:
 class XgrammarGrammar:
     """A grammar that xgrammar compiled."""
 
-    def __init__(self, serialized: str, tokenizer: Any, vocabulary: Vocabulary, diagnostics: list[Diagnostic]) -> None:
-        import xgrammar
-
+    def __init__(self, compiled: Any, vocabulary: Vocabulary, diagnostics: list[Diagnostic]) -> None:
         self.diagnostics = diagnostics
         self.num_states: int | None = None
-        self._compiled = xgrammar.CompiledGrammar.deserialize_json(serialized, tokenizer)
+        self._compiled = compiled
         self._vocabulary = vocabulary
         self._end_row = _row_of(vocabulary.eos_ids, vocabulary.mask_words)
         text_ids = [i for i, token in enumerate(vocabulary.tokens) if token]
@@ -176,27 +186,51 @@ _compiler: Any = None
 def use_vocabulary(tokens: list[bytes], eos_ids: list[int]) -> None:
     """Runs in the nursery: prepares the vocabulary that its workers compile for."""
     global _compiler
+    _compiler = _new_compiler(_tokenizer_info(tokens, eos_ids))
+
+
+def _new_compiler(tokenizer: Any) -> Any:
     import xgrammar
 
-    _compiler = xgrammar.GrammarCompiler(_tokenizer_info(tokens, eos_ids), max_threads=1, cache_enabled=False)
+    return xgrammar.GrammarCompiler(tokenizer, max_threads=1, cache_enabled=False)
 
 
 def build(encoded_spec: bytes, on_unsupported: OnUnsupported) -> dict[str, Any]:
-    """Runs in a worker: the serialised grammar of a specification."""
+    """Runs in a worker: compiles a specification, and returns the result or, where that is large, what it came from.
+
+    xgrammar serialises at some 10 MB/s and spells a large grammar many times over; compiling it again, now that it is
+    known to come to an end within the limits, is several times faster, and leaves other threads running.
+    """
     spec = decode_spec(encoded_spec)
     diagnostics: list[Diagnostic] = []
     match spec:
         case Ebnf(grammar=text, root=root):
-            compiled = _compile_ebnf(text, root)
+            source = ("ebnf", _checked_ebnf(text, root), root)
         case StructuralTag(tag=text):
-            compiled = _compile_tag(text, on_unsupported, diagnostics)
+            source = ("structural_tag", _tag_with_rules(text, on_unsupported, diagnostics), "")
         case _:
-            rules, diagnostics = rules_of(spec, on_unsupported)
-            compiled = _compiler.compile_grammar(to_ebnf(rules, ROOT), root_rule_name=ROOT)
-    return {"grammar": compiled.serialize_json(), "diagnostics": diagnostics_to_builtins(diagnostics)}
+            rules, diagnostics = rules_of(spec, on_unsupported, True)
+            source = ("ebnf", to_ebnf(rules, ROOT), ROOT)
+    compiled = _compile(_compiler, *source)
+    small = compiled.memory_size_bytes <= MAX_SERIALIZED
+    return {
+        "serialized": compiled.serialize_json() if small else None,
+        "source": None if small else source,
+        "diagnostics": diagnostics_to_builtins(diagnostics),
+    }
 
 
-def _compile_ebnf(text: str, root: str) -> Any:
+def _compile(compiler: Any, kind: str, text: str, root: str) -> Any:
+    if kind == "ebnf":
+        return compiler.compile_grammar(text, root_rule_name=root)
+    try:
+        return compiler.compile_structural_tag(text)
+    except (RuntimeError, ValueError) as error:
+        message = f"The structural tag is invalid: {_without_origin(str(error))[:300]}"
+        raise GrammarError("invalid_structural_tag", message, pointer="") from None
+
+
+def _checked_ebnf(text: str, root: str) -> str:
     import xgrammar
 
     try:
@@ -204,7 +238,7 @@ def _compile_ebnf(text: str, root: str) -> Any:
     except RuntimeError as error:
         raise _ebnf_error(str(error)) from None
     check_inhabited(str(grammar), text, root)
-    return _compiler.compile_grammar(grammar)
+    return text
 
 
 def _ebnf_error(message: str) -> GrammarError:
@@ -214,17 +248,12 @@ def _ebnf_error(message: str) -> GrammarError:
     return GrammarError("invalid_ebnf", f"The grammar is invalid: {message.strip()[:300]}", line=1, column=1)
 
 
-def _compile_tag(text: str, on_unsupported: OnUnsupported, diagnostics: list[Diagnostic]) -> Any:
+def _tag_with_rules(text: str, on_unsupported: OnUnsupported, diagnostics: list[Diagnostic]) -> str:
     try:
         tag = json.loads(text)
     except ValueError as error:
         raise GrammarError("invalid_structural_tag", f"The structural tag is not JSON: {error}.", pointer="") from None
-    tag = _with_rules(tag, "", on_unsupported, diagnostics)
-    try:
-        return _compiler.compile_structural_tag(json.dumps(tag))
-    except (RuntimeError, ValueError) as error:
-        message = f"The structural tag is invalid: {_without_origin(str(error))[:300]}"
-        raise GrammarError("invalid_structural_tag", message, pointer="") from None
+    return json.dumps(_with_rules(tag, "", on_unsupported, diagnostics))
 
 
 def _without_origin(message: str) -> str:
@@ -244,12 +273,12 @@ def _with_rules(node: Any, pointer: str, on_unsupported: OnUnsupported, diagnost
             _report_style(where, on_unsupported, diagnostics)
             return node
         try:
-            translation = translate(json.dumps(node["json_schema"]), "spaced")
+            translation = translate(json.dumps(node["json_schema"]), "spaced", True)
         except GrammarError as error:
             raise GrammarError(error.code, error.message, pointer=where + (error.pointer or "")) from None
         refuse_gaps(translation, on_unsupported, where)
-        for found in (*translation.gaps, *translation.notes):
-            diagnostics.append(msgspec.structs.replace(found, pointer=where + found.pointer))
+        found = (*translation.gaps, *translation.notes)
+        diagnostics.extend(msgspec.structs.replace(one, pointer=where + one.pointer) for one in found)
         return {"type": "grammar", "grammar": to_ebnf(translation.rules, ROOT)}
     return {key: _with_rules(value, child(pointer, key), on_unsupported, diagnostics) for key, value in node.items()}
 

@@ -1,4 +1,4 @@
-"""A subschema as alternatives, each a conjunction of plain subschemas: `$ref`, `allOf`, `anyOf` and `oneOf` resolved."""
+"""A subschema as alternatives, each a conjunction of plain subschemas: without `$ref`, `allOf`, `anyOf`, `oneOf`."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ TYPES_OF: Final = {
 """The type whose values a keyword constrains; the others pass it. Keywords not named here constrain all values."""
 
 COMBINING: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
-"""Resolved into alternatives of conjunctions before anything else. `oneOf` only where its branches exclude each other."""
+"""Resolved into alternatives of conjunctions first. `oneOf` only where its branches exclude each other."""
 
 ENFORCED: Final = frozenset({
     "type",

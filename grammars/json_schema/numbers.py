@@ -21,7 +21,7 @@ def _digits(low: int, high: int) -> Expr:
 
 
 def integers(least: int | None, most: int | None) -> Expr:
-    """The integers from `least` to `most`, inclusive; without a bound, up to `MAX_DIGITS` digits or those of the other."""
+    """The integers from `least` to `most`, inclusive; without one, up to `MAX_DIGITS` digits or those of the other."""
     bound = 10 ** max(MAX_DIGITS, len(str(abs(least or 0))) + 1, len(str(abs(most or 0))) + 1) - 1
     if least is None and most is None:
         bound = 10**MAX_DIGITS - 1

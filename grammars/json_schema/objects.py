@@ -102,13 +102,14 @@ class ObjectBuilder:
         rules = [child(pointer, "propertyNames") for pointer, _ in self._get(alternative, "propertyNames")]
         if rules:
             return NOTHING if names else self._translator.string_key(rules)
-        return strings.all_texts_but(names) if names else repeat(Rule(Punctuation.CHAR))
+        return strings.all_texts_but(names, Rule(Punctuation.CHAR)) if names else repeat(Rule(Punctuation.CHAR))
 
     def _pattern_extra(self, alternative: Alternative, names: list[str], patterns: list[tuple[str, str]]) -> Expr:
         """A property named by a pattern, where that pattern is all that the schema says of names."""
         pointer, pattern = patterns[0]
         alone = len(patterns) == 1 and len(alternative.pointers) == 1 and not names
-        if alone and not self._get(alternative, "propertyNames"):
+        restrictions = [value for _, value in self._get(alternative, "propertyNames")]
+        if alone and restrictions in ([], [{"pattern": pattern}]):
             try:
                 key = strings.encoded(anywhere(pattern))
                 value = self._translator.place([child(pointer, "patternProperties", pattern)])
@@ -162,24 +163,31 @@ class ObjectBuilder:
         first = next((i for i, member in enumerate(members) if member.required), None)
         if first is not None:
             before = [optional(concat(member.expr, comma)) for member in members[:first]]
-            return concat(*before, members[first].expr, self._following(members[first + 1 :]), tail)
+            return concat(*before, members[first].expr, self._tails(members[first + 1 :], tail)[0])
         alone = NOTHING
         if extra != NOTHING:
             most_more = None if most_extra is None else most_extra - 1
             alone = concat(extra, repeat(concat(comma, extra), max(0, least_extra - 1), most_more))
-        some = concat(self._at_least_one(members), tail) if members else NOTHING
+        some = self._at_least_one(members, tail) if members else NOTHING
         return union(*([] if least_extra else [EMPTY]), some, alone)
 
-    def _following(self, members: list[_Member]) -> Expr:
-        """Members behind another one."""
+    def _tails(self, members: list[_Member], tail: Expr) -> list[Expr]:
+        """What may follow a member in front of `members[i]`, for every i and behind the last."""
         comma = self._translator.punctuation.comma
-        parts = (concat(comma, m.expr) if m.required else optional(concat(comma, m.expr)) for m in members)
-        return concat(*parts)
+        tails = [tail]
+        for member in reversed(members):
+            separated = concat(comma, member.expr)
+            following = concat(separated if member.required else optional(separated), tails[0])
+            tails.insert(0, self._translator.named(following) if self._translator.share_tails else following)
+        return tails
 
-    def _at_least_one(self, members: list[_Member]) -> Expr:
-        """Of optional members, in order. Halving keeps the expression in n log n."""
+    def _at_least_one(self, members: list[_Member], tail: Expr) -> Expr:
+        """Of optional members, in order. Halving keeps the expression in n log n, shared tails linear."""
+        if self._translator.share_tails:
+            tails = self._tails(members, tail)
+            return union(*(concat(member.expr, tails[i + 1]) for i, member in enumerate(members)))
         if len(members) == 1:
-            return members[0].expr
+            return concat(members[0].expr, tail)
         half = len(members) // 2
         left, right = members[:half], members[half:]
-        return union(concat(self._at_least_one(left), self._following(right)), self._at_least_one(right))
+        return union(self._at_least_one(left, self._tails(right, tail)[0]), self._at_least_one(right, tail))

@@ -78,18 +78,18 @@ def quoted(inner: Expr) -> Expr:
     return concat(literal('"'), inner, literal('"'))
 
 
-def all_texts_but(excluded: Iterable[str]) -> Expr:
-    """Every encoded text that is not one of `excluded`, followed down the trie of their characters."""
+def all_texts_but(excluded: Iterable[str], any_char: Expr) -> Expr:
+    """Every encoded text but those of `excluded`, by the trie of their characters; `any_char` stands for `ANY_CHAR`."""
     words = sorted(set(excluded))
     if not words:
-        return repeat(ANY_CHAR)
+        return repeat(any_char)
     tails: dict[str, list[str]] = {}
     for word in words:
         if word:
             tails.setdefault(word[0], []).append(word[1:])
     heads = [(ord(char), ord(char)) for char in tails]
-    parts = [concat(encoded(chars(complement(heads))), repeat(ANY_CHAR))]
-    parts += [concat(literal(encoded_text(char)), all_texts_but(rest)) for char, rest in tails.items()]
+    parts = [concat(encoded(chars(complement(heads))), repeat(any_char))]
+    parts += [concat(literal(encoded_text(char)), all_texts_but(rest, any_char)) for char, rest in tails.items()]
     return union(*([] if "" in words else [EMPTY]), *parts)
 
 
@@ -122,7 +122,3 @@ def fit_length(expr: Expr, least: int, most: int | None) -> Expr | None:
             return union(*(part for part in fitted if part is not None)) if None not in fitted else None
         case _:
             return None
-
-
-def any_string(least: int = 0, most: int | None = None) -> Expr:
-    return quoted(repeat(ANY_CHAR, least, most))

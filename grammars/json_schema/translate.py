@@ -1,7 +1,7 @@
 """JSON Schema to grammar rules: sound by construction, with every keyword that is not enforced reported.
 
-What the rules accept is valid under the schema except for the reported gaps. They may accept less than the schema: object
-properties come in the schema's order, objects that list properties and don't mention additional ones have no others,
+What the rules accept is valid under the schema except for the reported gaps. They may accept less than the schema:
+object properties come in the schema's order, objects that list properties and don't mention additional ones have no others,
 numbers have a bounded number of digits, and every string has one spelling.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from grammars.expr import NOTHING, Expr, Rule, concat, literal, optional, productive, prune, repeat, union
+from grammars.expr import NOTHING, Expr, Rule, concat, literal, merge_equal, optional, productive, prune, repeat, union
 from grammars.json_schema import numbers, strings
 from grammars.json_schema.alternatives import Alternative, Expander, conjunction
 from grammars.json_schema.formats import FORMATS
@@ -40,15 +40,18 @@ class Translation:
     """Where less is generated than the schema allows, `approximated`."""
 
 
-def translate(schema: str, whitespace: Whitespace) -> Translation:
-    """Raises GrammarError where the schema is invalid, nothing is valid under it, or a reference can't be followed."""
-    return _Translator(Document(schema), Punctuation(whitespace)).run()
+def translate(schema: str, whitespace: Whitespace, share_tails: bool) -> Translation:
+    """`share_tails` makes a rule of what follows each optional property: linear as EBNF, larger once it is inlined.
+
+    Raises GrammarError where the schema is invalid, nothing is valid under it, or a reference can't be followed."""
+    return _Translator(Document(schema), Punctuation(whitespace), share_tails).run()
 
 
 @dataclass(slots=True)
 class _Translator:
     document: Document
     punctuation: Punctuation
+    share_tails: bool
     rules: dict[str, Expr] = field(default_factory=dict)
     _expander: Expander = field(init=False)
     _objects: ObjectBuilder = field(init=False)
@@ -72,9 +75,16 @@ class _Translator:
                 raise GrammarError("grammar_too_large", f"The schema needs more than {MAX_RULES} rules.", pointer="")
         kept = productive(self.rules)
         if ROOT not in kept:
-            raise GrammarError("invalid_schema", "No JSON value is valid under this schema.", pointer="")
-        rules = {name: prune(expr, kept) for name, expr in self.rules.items() if name in kept}
+            raise self._nothing_is_valid()
+        rules = merge_equal({name: prune(expr, kept) for name, expr in self.rules.items() if name in kept}, ROOT)
         return Translation(rules, _diagnostics(self._gaps, "validated"), _diagnostics(self._notes, "approximated"))
+
+    def _nothing_is_valid(self) -> GrammarError:
+        if not self._notes:
+            return GrammarError("invalid_schema", "No JSON value is valid under this schema.", pointer="")
+        (pointer, keyword), reason = next(iter(self._notes.items()))
+        message = f"No valid value can be generated: `{keyword}` is enforced only in part ({reason})."
+        return GrammarError("unsupported_schema", message, pointer=pointer)
 
     def place(self, pointers: Iterable[str], forced: frozenset[str] = frozenset()) -> Expr:
         """A value that is valid under the subschemas at all of `pointers`."""
@@ -86,6 +96,12 @@ class _Translator:
             self._names[key] = f"v{len(self._names)}"
             self._pending.append((self._names[key], key))
         return Rule(self._names[key])
+
+    def named(self, expr: Expr) -> Expr:
+        """A new rule for an expression that is used in several places."""
+        name = f"t{len(self.rules)}"
+        self.rules[name] = expr
+        return Rule(name)
 
     def report_gap(self, pointer: str, keyword: str, message: str) -> None:
         self._gaps.setdefault((pointer, keyword), message)
