@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -62,7 +61,7 @@ def resolve_config(asked: EngineConfig) -> ResolvedConfig:
         device=device,
         dtype=dtype,
         max_model_len=_max_model_len(asked, model),
-        num_threads=asked.num_threads or len(os.sched_getaffinity(0)),
+        num_threads=asked.num_threads or torch.get_num_threads(),
         attention_backend=attention_backend,
     )
 

@@ -159,6 +159,7 @@ def _attend_tile(query, pool_keys, pool_values, context_slots, tile, window, shi
             slot = slots[block + j]
             for i in range(head_dim):
                 key_bits[j, i] = np.uint32(pool_keys[slot, head, i]) << shift
+            for i in range(head_dim):
                 value_bits[j, i] = np.uint32(pool_values[slot, head, i]) << shift
         for row in range(num_rows):
             behind = place + row // group

@@ -31,7 +31,8 @@ class PackedLinear:
 
     About twice as fast as `DenseLinear` for the few rows of a decode step, where reading the weight is all the work.
     And each row comes out the same bits whatever rows stand beside it: the matrix kernels order a row's sum by its
-    length alone. A single row would be given to a vector kernel, which orders long sums otherwise; so it gets company.
+    length alone (float32 under AVX2 and AVX-512; bfloat16 only where the processor multiplies it natively). A single
+    row would be given to a vector kernel, which orders long sums otherwise; so it gets company.
     """
 
     LONG_SUM = 1024
