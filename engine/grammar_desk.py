@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from grammars.compiler import CompiledGrammar, GrammarCompiler
-
 from grammars.spec import CompileOptions, GrammarError, GrammarSpec, spec_len
 
 Ticket = TypeVar("Ticket", bound=Hashable)

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
-from grammars.compiler import CompiledGrammar, GrammarCompiler
 
 from engine.batch import build_batch
 from engine.config import ResolvedConfig
@@ -53,6 +52,7 @@ from engine.wire import (
     Usage,
 )
 from grammars.automaton import MaskRow
+from grammars.compiler import CompiledGrammar, GrammarCompiler
 from grammars.spec import CompileOptions, GrammarError
 from grammars.vocabulary import Vocabulary
 
