@@ -39,7 +39,7 @@ class Order(BaseModel):
     kind: Kind
     address: Address
     items: list[Item] = Field(min_length=1, max_length=3)
-    note: str | None
+    note: Annotated[str, Field(max_length=24)] | None
     paid: bool
 
 
