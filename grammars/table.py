@@ -26,7 +26,7 @@ class TableAutomaton:
     def __init__(
         self, transitions: NDArray[np.int32], byte_class: NDArray[np.uint8], accepting: NDArray[np.bool_]
     ) -> None:
-        """`transitions` [num_states, num_classes] (row `DEAD` all `DEAD`), `byte_class` [256], `accepting` [num_states]."""
+        """`transitions` [num_states, num_classes] (row 0 all `DEAD`), `byte_class` [256], `accepting` [num_states]."""
         self.transitions = transitions
         self.byte_class = byte_class
         self.accepting = accepting

@@ -41,7 +41,7 @@ class ObjectBuilder:
                 return NOTHING
             if expr is not None:
                 members.append(_Member(expr, name in required))
-        extra = self._extra(alternative, names)
+        extra = self._extra(alternative, names, bool(listed))
         least = max((int(value) for _, value in self._get(alternative, "minProperties")), default=0)
         most = min((int(value) for _, value in self._get(alternative, "maxProperties")), default=None)
         return self._sized(alternative, members, extra, least, most)
@@ -79,8 +79,11 @@ class ObjectBuilder:
                 return [child(pointer, keyword)]
         return []
 
-    def _extra(self, alternative: Alternative, names: list[str]) -> Expr:
-        """One property with a name of the model's own; `NOTHING` where there are none."""
+    def _extra(self, alternative: Alternative, names: list[str], are_listed: bool) -> Expr:
+        """One property with a name of the model's own; `NOTHING` where there are none.
+
+        A schema that lists properties and is silent on others is closed; one that lists none is open.
+        """
         patterns = [
             (pointer, pattern) for pointer, value in self._get(alternative, "patternProperties") for pattern in value
         ]
@@ -89,10 +92,10 @@ class ObjectBuilder:
         explicit = self._get(alternative, "additionalProperties")
         unevaluated = any(value is not True for _, value in self._get(alternative, "unevaluatedProperties"))
         closed = any(value is False for _, value in explicit) or unevaluated
-        if not explicit and names and not closed:
+        if not explicit and are_listed and not closed:
             message = "properties that the schema does not list are not generated"
             self._translator.report_note(alternative.pointers[0], "additionalProperties", message)
-        if closed or (names and len(explicit) < len(alternative.pointers)):
+        if closed or (are_listed and len(explicit) < len(alternative.pointers)):
             return NOTHING
         key = self._key(alternative, names)
         value = self._translator.place(child(pointer, "additionalProperties") for pointer, _ in explicit)
@@ -144,6 +147,8 @@ class ObjectBuilder:
             self._note(alternative, "minProperties", "the first properties are always generated, to make up the number")
             num_required = least
         missing = max(0, least - sum(member.required for member in members))
+        if missing and extra == NOTHING:
+            self._note(alternative, "minProperties", "additional properties are not generated to make up the number")
         if missing > 1 or (missing and members):
             for pointer, _ in self._get(alternative, "minProperties"):
                 message = "additional properties may repeat a name, so their number is not enforced"

@@ -1,8 +1,8 @@
 """JSON Schema to grammar rules: sound by construction, with every keyword that is not enforced reported.
 
 What the rules accept is valid under the schema except for the reported gaps. They may accept less than the schema:
-object properties come in the schema's order, objects that list properties and don't mention additional ones have no others,
-numbers have a bounded number of digits, and every string has one spelling.
+object properties come in the schema's order, objects that list properties and don't mention additional ones have no
+others, numbers have a bounded number of digits, and every string has one spelling.
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ class _Translator:
         return Translation(rules, _diagnostics(self._gaps, "validated"), _diagnostics(self._notes, "approximated"))
 
     def _nothing_is_valid(self) -> GrammarError:
-        if not self._notes:
+        # That an object has no properties beyond those listed takes no schema its last valid value.
+        narrowing = [item for item in self._notes.items() if item[0][1] != "additionalProperties"]
+        if not narrowing:
             return GrammarError("invalid_schema", "No JSON value is valid under this schema.", pointer="")
-        (pointer, keyword), reason = next(iter(self._notes.items()))
+        (pointer, keyword), reason = narrowing[0]
         message = f"No valid value can be generated: `{keyword}` is enforced only in part ({reason})."
         return GrammarError("unsupported_schema", message, pointer=pointer)
 
