@@ -60,7 +60,7 @@ class GrammarDesk(Generic[Ticket]):
 
     def poll(self) -> list[Served[Ticket]]:
         """What has been compiled, or refused, since the last call."""
-        served = []
+        served: list[Served[Ticket]] = []
         while True:
             try:
                 item = self._served.get_nowait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numba
+import numpy as np
 import torch
 
 from engine.attention import create_attention
@@ -27,6 +28,7 @@ class Runner:
         self._attention = create_attention(
             config.attention_backend, self.pool, model_config.num_heads, model_config.sliding_windows
         )
+        self.forward(_rehearsal())
 
     @property
     def info(self) -> EngineInfo:
@@ -51,6 +53,19 @@ class Runner:
         with torch.inference_mode():
             self._attention.begin(batch)
             return self.model.forward(batch, self._attention)
+
+
+def _rehearsal() -> ForwardBatch:
+    """A prompt of two tokens beside a decode step, so that what compiles on first use does so before a request waits."""
+    return ForwardBatch(
+        token_ids=np.zeros(3, dtype=np.int64),
+        positions=np.array([0, 1, 0], dtype=np.int64),
+        slots=np.zeros(3, dtype=np.int64),
+        query_starts=np.array([0, 2, 3], dtype=np.int64),
+        context_lens=np.array([2, 1], dtype=np.int64),
+        context_slots=[np.zeros(2, dtype=np.int64), np.zeros(1, dtype=np.int64)],
+        logits_indices=np.array([1, 2], dtype=np.int64),
+    )
 
 
 def _num_slots(config: ResolvedConfig) -> int:

@@ -57,9 +57,9 @@ class Choice(msgspec.Struct, frozen=True, tag="choice"):
 
 
 class StructuralTag(msgspec.Struct, frozen=True, tag="structural_tag"):
-    """Free text with constrained regions, in xgrammar's published JSON form (`{"type": "structural_tag", "format": ...}`).
+    """Free text with constrained regions, in xgrammar's published JSON form.
 
-    `tag` is JSON text.
+    `tag` is JSON text: `{"type": "structural_tag", "format": ...}`.
     """
 
     tag: str

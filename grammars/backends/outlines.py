@@ -42,6 +42,8 @@ class OutlinesBackend:
 
     def warm(self) -> None:
         self._pool.warm()
+        empty_text = TableAutomaton(np.zeros((2, 1), np.int32), np.zeros(256, np.uint8), np.array([False, True]))
+        TableGrammar(empty_text, self._vocabulary, []).cursor().mask_row()  # builds the trie and compiles the walk
 
     def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> TableGrammar:
         if isinstance(spec, Ebnf | StructuralTag):
