@@ -20,7 +20,6 @@ class Runner:
     def __init__(self, config: ResolvedConfig) -> None:
         self.config = config
         device, dtype = config.torch_device, config.torch_dtype
-        torch.set_num_threads(config.num_threads)
         numba.set_num_threads(min(config.num_threads, numba.config.NUMBA_NUM_THREADS))
         with torch.inference_mode():
             self.model, model_config = load_model(config.folder, device, dtype, max_len=config.max_model_len)
@@ -29,6 +28,8 @@ class Runner:
             config.attention_backend, self.pool, model_config.num_heads, model_config.sliding_windows
         )
         self.forward(_rehearsal())
+        # Only now: Numba's OpenMP layer sets the count of the library they share when it first runs.
+        torch.set_num_threads(config.num_threads)
 
     @property
     def info(self) -> EngineInfo:
@@ -56,7 +57,7 @@ class Runner:
 
 
 def _rehearsal() -> ForwardBatch:
-    """A prompt of two tokens beside a decode step, so that what compiles on first use does so before a request waits."""
+    """A prompt of two tokens beside a decode step: what compiles on first use does so before a request waits."""
     return ForwardBatch(
         token_ids=np.zeros(3, dtype=np.int64),
         positions=np.array([0, 1, 0], dtype=np.int64),
