@@ -16,7 +16,8 @@ from engine.sequence import Phase, Sequence
 from engine.slots import SlotAllocator
 
 MAX_PASSED_OVER = 32
-"""A request that later arrivals overtook this often, for their longer cached prefix, is admitted before any other."""
+"""A request that later arrivals overtook this often, for their longer cached prefix or because they fitted where it did
+not, is admitted before any other of its priority."""
 
 MIN_SHARED_GAIN = 16
 """A request waits for a prefix another is just computing if that saves at least this many tokens."""
@@ -116,6 +117,7 @@ class Scheduler:
         slices: list[Slice] = []
         budget = self._max_batch_tokens
         decoding = sorted((s for s in self.running if s.phase is Phase.DECODE), key=_urgency)
+        self._make_room(len(decoding))  # in one go: each eviction costs more than a token's slot
         for sequence in decoding:  # a comprehension would hide that reserving preempts those that come later
             if sequence.phase is Phase.DECODE and self._reserve_or_preempt(sequence, 1):
                 slices.append(Slice(sequence, sequence.computed_len, 1, samples=True))  # noqa: PERF401
@@ -128,6 +130,8 @@ class Scheduler:
                 break
             if self._admit(sequence):
                 budget -= self._plan_prefill(sequence, budget, slices)
+            elif sequence.num_passed_over >= MAX_PASSED_OVER:
+                break  # smaller ones would take the slots that it waits for
         return StepPlan(slices) if slices else None
 
     def commit(self, plan: StepPlan, sampled: Mapping[Sequence, int]) -> None:
@@ -221,14 +225,18 @@ class Scheduler:
         needed = sequence.computed_len + length - sequence.num_reserved
         if needed <= 0:
             return True
-        if self._tree is not None and needed > self._slots.num_free:
-            self._slots.free(self._tree.evict(needed - self._slots.num_free))
+        self._make_room(needed)
         slots = self._slots.allocate(needed)
         if slots is None:
             return False
         sequence.slots[sequence.num_reserved : sequence.num_reserved + needed] = slots
         sequence.num_reserved += needed
         return True
+
+    def _make_room(self, num_slots: int) -> None:
+        """Evicts cached prefixes until that many slots are free, or nothing is left to evict."""
+        if self._tree is not None and num_slots > self._slots.num_free:
+            self._slots.free(self._tree.evict(num_slots - self._slots.num_free))
 
     def _reserve_or_preempt(self, sequence: Sequence, length: int) -> bool:
         """Reserves; preempts less urgent sequences until it works. False where `sequence` itself had to give way."""

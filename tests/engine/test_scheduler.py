@@ -216,6 +216,21 @@ def test_an_abandoned_answer_leaves_the_tree_as_it_was() -> None:
     assert bench.slots.num_used == len(before)
 
 
+def test_a_large_prompt_is_not_starved_by_small_ones_that_fit_beside_it() -> None:
+    bench = Bench(num_slots=32, max_running=4, cache=False)
+    bench.scheduler.add(sequence(0, [1] * 8, output_len=4))
+    bench.step()
+    large = sequence(1, list(range(28)), output_len=2)
+    bench.scheduler.add(large)
+    for arrival in range(2, 200):
+        bench.scheduler.add(sequence(arrival, [arrival] * 6, output_len=4))
+        bench.step()
+        if large.phase is Phase.FINISHED:
+            break
+    assert large.phase is Phase.FINISHED
+    assert large.num_passed_over <= 40
+
+
 def test_a_sequence_that_can_outgrow_the_pool_is_refused() -> None:
     bench = Bench(num_slots=4)
     with pytest.raises(ValueError, match="outgrow"):
