@@ -82,7 +82,7 @@ class ChatController(Controller):
             chat = _decoder.decode(await request.body())
             _, info = serving.ready()
             plan = await plan_chat(chat, serving.model, info)
-            generation = await unless_gone(request, serving.submit(plan.commands, plan.grammar_param))
+            generation = await unless_gone(request, serving.submit(plan.commands, plan.place_of))
             timer.accepted()
             session = ChatSession(serving, chat, plan, generation, timer)
             if chat.stream:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from engine.wire import EngineInfo, Generate
 from gateway.admission import Admission
@@ -14,6 +16,9 @@ from gateway.errors import ApiError, rejected, unavailable
 from gateway.telemetry import Telemetry
 from gateway.translate import ServedModel
 from gateway.validation import OutputValidator
+
+PlaceOf = Callable[[str | None], tuple[str | None, str | None]]
+"""From a JSON Pointer into the grammar of a command to the field of the request and the pointer within it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,15 @@ class Serving:
             raise unavailable("The engine is starting; try again shortly.", 1)
         return client, client.info
 
-    async def submit(self, commands: Sequence[Generate], grammar_param: str | None) -> Generation:
-        """Accepted requests. Raises ApiError; `grammar_param` is the request's field that a bad grammar came from."""
+    async def submit(self, commands: Sequence[Generate], place_of: PlaceOf) -> Generation:
+        """Accepted requests. Raises ApiError; `place_of` says which field of the request a bad grammar came from."""
         client, _ = self.ready()
         try:
             return await client.submit(commands)
         except RequestRejected as error:
-            raise rejected(error.event, grammar_param) from error
+            param, pointer = place_of(error.event.pointer)
+            event = msgspec.structs.replace(error.event, pointer=pointer)
+            raise rejected(event, param) from error
         except EngineUnavailable as error:
             raise gone(error) from error
 

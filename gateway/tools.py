@@ -18,6 +18,8 @@ Format = dict[str, Any]
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
+_ARGUMENTS = re.compile(r"/format(?:/elements/\d+)?/tags/(\d+)/content/json_schema")
+"""Where `tool_constraint` puts the schemas of tools."""
 
 class ToolDialect(msgspec.Struct, frozen=True):
     """How a family of models writes tool calls: `opening NAME middle ARGUMENTS closing`, `separator` between calls.
@@ -134,6 +136,18 @@ def _find(offered: Sequence[OfferedTool], name: str, param: str) -> OfferedTool:
         if tool.name == name:
             return tool
     raise invalid(f"`{param}`: there is no tool named `{name}` in `tools`.", param)
+def place_of(plan: ToolPlan, pointer: str) -> tuple[str, str] | None:
+    """The field of the request, and the pointer in it, that a pointer into `tool_constraint` stands for.
+
+    None where it is no tool's arguments that it points into.
+    """
+    match = _ARGUMENTS.match(pointer)
+    if match is None:
+        return None
+    tool = plan.tools[int(match[1])]
+    return f"tools[{tool.position}].function.parameters", pointer[match.end() :]
+
+
 
 
 def tool_constraint(plan: ToolPlan, document: GrammarSpec | None) -> StructuralTag:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,12 +15,14 @@ from gateway.client import new_request_id
 from gateway.constraint import Constraint, read_constraint
 from gateway.errors import ApiError, invalid
 from gateway.tokenizer import ChatTokenizer
-from gateway.tools import HERMES, ToolDialect, ToolPlan, plan_tools, tool_constraint
+from gateway.tools import HERMES, ToolDialect, ToolPlan, place_of, plan_tools, tool_constraint
 from grammars.spec import Whitespace
 
 T = TypeVar("T")
 
 _MAX_STOPS = 16
+_DOCUMENT = re.compile(r"/format/elements/0/json_schema")
+"""Where `tool_constraint` puts the schema that stands beside the tools."""
 
 
 class SamplingDefaults(msgspec.Struct, frozen=True):
@@ -60,6 +63,14 @@ class ChatPlan:
     tools: ToolPlan | None
     grammar_param: str | None
     """The request's field to name where the engine refuses the grammar."""
+
+    def place_of(self, pointer: str | None) -> tuple[str | None, str | None]:
+        """The field of the request, and the pointer in it, that a pointer into the commands' grammar stands for."""
+        if self.tools is None or pointer is None:
+            return self.grammar_param, pointer
+        if self.constraint is not None and (match := _DOCUMENT.match(pointer)):
+            return self.constraint.param, pointer[match.end() :]
+        return place_of(self.tools, pointer) or (self.grammar_param, None)
 
     @property
     def prompt_len(self) -> int:

@@ -253,6 +253,9 @@ def _check_size(spec: GrammarSpec) -> None:
         case Choice(choices=texts):
             if not texts:
                 raise GrammarError("invalid_choice", "A choice needs at least one string to choose from.")
+            for i, text in enumerate(texts):
+                if "\0" in text:
+                    raise GrammarError("invalid_choice", f"String {i} holds NUL, which no answer can; remove it.")
     limit, num_bytes = MAX_TEXT_BYTES[_kind(spec)], sum(len(text.encode("utf-8", "replace")) for text in texts)
     if num_bytes > limit:
         raise GrammarError("grammar_too_large", f"The {_kind(spec)} measures {num_bytes} bytes; {limit} are allowed.")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_CHAR: Final = 0x10FFFF
+MAX_COUNT: Final = 10**9
+"""Repeats that can be counted; backends hold counts in 32 bits."""
 _MERGE_ROUNDS: Final = 4
 _SURROGATES: Final = (0xD800, 0xDFFF)
 
@@ -198,12 +200,15 @@ def productive(rules: Rules) -> set[str]:
             case _:
                 return True
 
-    grown = True
-    while grown:
-        new = {name for name, expr in rules.items() if name not in known and derives(expr)}
-        known |= new
-        grown = bool(new)
-    return known
+    unknown = list(rules)
+    while True:
+        for name in unknown:
+            if derives(rules[name]):
+                known.add(name)
+        left = [name for name in unknown if name not in known]
+        if len(left) == len(unknown):
+            return known
+        unknown = left[::-1]  # chains of rules come in either order
 
 
 def prune(expr: Expr, kept: set[str]) -> Expr:
@@ -352,7 +357,8 @@ def _ebnf(expr: Expr) -> str:
         case Union(parts):
             return "(" + " | ".join(map(_ebnf, parts)) + ")"
         case Repeat(body, least, most):
-            return _ebnf(body) + _count(least, most)
+            unit = f"({_ebnf(body)})" if isinstance(body, Repeat) else _ebnf(body)
+            return unit + _count(least, most)
         case Rule(name):
             return name
 

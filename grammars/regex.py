@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 from grammars.expr import (
     EMPTY,
     MAX_CHAR,
+    MAX_COUNT,
     NOTHING,
     Expr,
     Ranges,
@@ -120,6 +121,9 @@ class _Reader:
             return chars(_char_set(_class_source(op, argument), flags & (re.IGNORECASE | re.ASCII | re.DOTALL)))
         if op in (_ops.MAX_REPEAT, _ops.MIN_REPEAT):
             least, most, body = argument
+            if least > MAX_COUNT or (most is not _ops.MAXREPEAT and most > MAX_COUNT):
+                message = f"The regular expression counts to more than {MAX_COUNT}; leave the bound out or lower it."
+                self._fail("unsupported_regex", message, self._pattern.find("{"))
             inner = self._sequence(body, flags, EMPTY, EMPTY, False, False)
             return repeat(inner, int(least), None if most is _ops.MAXREPEAT else int(most))
         if op is _ops.AT:

@@ -109,7 +109,7 @@ def spec_len(spec: GrammarSpec) -> int:
 
 def _compact_json(text: str) -> str:
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError):
         return text
 

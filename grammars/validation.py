@@ -15,6 +15,8 @@ from grammars.spec import GrammarError
 from grammars.workers import WorkerPool
 
 _MESSAGE_CHARS: Final = 300
+_CACHED_CHARS: Final = 1 << 16
+"""Schemas up to this length are kept parsed; what a worker holds counts against its memory limit."""
 
 
 class Invalid(msgspec.Struct, frozen=True):
@@ -60,7 +62,7 @@ def validate(schema_json: str, text: str) -> tuple[str, str, str] | None:
     """
     from grammars.json_schema.load import child
 
-    validator = _validator(schema_json)
+    validator = (_validator if len(schema_json) <= _CACHED_CHARS else _validator.__wrapped__)(schema_json)
     try:
         instance = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
@@ -69,6 +71,8 @@ def validate(schema_json: str, text: str) -> tuple[str, str, str] | None:
         return f"the text is not JSON: {fault}"[:_MESSAGE_CHARS], "", ""
     try:
         error: Any = next(validator.iter_errors(instance), None)
+    except OverflowError:
+        return "a number is too large to be compared with those of the schema", "", ""
     except Exception as failure:
         if "Unresolvable" not in type(failure).__name__ and "WrappedReferencing" not in type(failure).__name__:
             raise

@@ -109,9 +109,9 @@ def _answer(job: Job) -> Reply:
     except GrammarError as error:
         return Failed(error.code, error.message, error.pointer, error.line, error.column)
     except RecursionError:
-        return Failed("grammar_too_large", "The constraint is nested too deeply.")
+        return Failed("grammar_too_large", "The constraint is nested too deeply; flatten it.")
     except MemoryError:
-        return Failed("compile_memory", "Compiling ran out of the memory allowed; simplify the constraint.")
+        return Failed("compile_memory", "The constraint needed more than the memory allowed; simplify it.")
     except Exception as error:  # the worker outlives a fault in foreign code, and the caller learns of it
         return Failed("compile_crashed", f"Compiling failed: {type(error).__name__}: {str(error)[:500]}")
 

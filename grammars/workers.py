@@ -24,6 +24,8 @@ _MEMORY_CHECK_S: Final = 0.02
 _START_LIMIT_S: Final = 120.0
 _WAIT_FACTOR: Final = 4.0
 """Callers wait this many deadlines for a free worker at most."""
+_KEPT_SHARE: Final = 4
+"""A worker that holds more than this part of its memory limit after a call is replaced, for the next call's sake."""
 
 
 NO_SETUP: Final = Job("builtins:bool", ())
@@ -113,7 +115,7 @@ class WorkerPool:
         intact = False
         try:
             reply = worker.call(job, limit_s, self._memory_bytes)
-            intact = True
+            intact = worker.grown_bytes() <= self._memory_bytes // _KEPT_SHARE
             return reply
         finally:
             if intact:
@@ -247,7 +249,7 @@ class _Worker:
             self._connection.settimeout(limit_s)
             send(self._connection, encode_job(job))
             while not self._readable(min(_MEMORY_CHECK_S, max(0.0, expires - time.monotonic()))):
-                if self._grown_bytes() > memory_bytes:
+                if self.grown_bytes() > memory_bytes:
                     raise _memory_error(memory_bytes)
                 if time.monotonic() >= expires:
                     raise _deadline_error(limit_s)
@@ -275,7 +277,8 @@ class _Worker:
             return False
         return True
 
-    def _grown_bytes(self) -> int:
+    def grown_bytes(self) -> int:
+        """Resident memory beyond what the process started with."""
         if self._process is None:
             return 0
         try:
@@ -286,12 +289,12 @@ class _Worker:
 
 def _deadline_error(limit_s: float) -> GrammarError:
     return GrammarError(
-        "compile_deadline", f"Compiling took longer than the {limit_s:g} s allowed; simplify the constraint."
+        "compile_deadline", f"The constraint took longer than the {limit_s:.3g} s allowed; simplify it."
     )
 
 
 def _memory_error(memory_bytes: int) -> GrammarError:
     limit_mib = memory_bytes / 2**20
     return GrammarError(
-        "compile_memory", f"Compiling needed more than the {limit_mib:.0f} MiB allowed; simplify the constraint."
+        "compile_memory", f"The constraint needed more than the {limit_mib:.0f} MiB allowed; simplify it."
     )

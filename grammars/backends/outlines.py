@@ -108,7 +108,12 @@ def table_of(rules: Rules) -> TableAutomaton:
     texts = {state: {b: to for b, to in out.items() if b != _TERMINATOR and b < 256} for state, out in edges.items()}
     automaton = TableAutomaton.trimmed(texts, index.get_initial_state(), accepting)
     if automaton is None:
-        raise GrammarError("invalid_regex", "No text without NUL matches the constraint.", line=1, column=1)
+        raise GrammarError(
+            "invalid_regex",
+            "Only text with NUL, which no answer can hold, matches the regular expression.",
+            line=1,
+            column=1,
+        )
     return automaton
 
 

@@ -27,7 +27,7 @@ def rules_of(
             refuse_gaps(translation, on_unsupported)
             return translation.rules, translation.gaps + translation.notes
         case Regex(pattern=pattern):
-            return {ROOT: _inhabited(whole(pattern))}, []
+            return regex_rules(pattern), []
         case Choice(choices=choices):
             return {ROOT: union(*map(literal, choices))}, []
         case _:
@@ -39,21 +39,24 @@ def refuse_gaps(translation: Translation, on_unsupported: OnUnsupported, prefix:
     if on_unsupported == "validate" or not translation.gaps:
         return
     first = translation.gaps[0]
-    listed = ", ".join(f"`{gap.keyword}` at {prefix}{gap.pointer or '/'}" for gap in translation.gaps[:_LISTED])
+    listed = ", ".join(f"`{gap.keyword}` at {prefix + gap.pointer or 'the root'}" for gap in translation.gaps[:_LISTED])
     more = len(translation.gaps) - _LISTED
     raise GrammarError(
         "unsupported_schema",
-        f"Not enforced while text is generated: {listed}{f' and {more} more' if more > 0 else ''} ({first.message}). "
+        f"Not enforced while text is generated: {listed}{f' and {more} more' if more > 0 else ''}"
+        f" ({first.keyword}: {first.message.rstrip('.')}). "
         'Leave them out, or set on_unsupported to "validate" to leave them to the final validation of the text.',
         pointer=prefix + first.pointer,
     )
 
 
-def _inhabited(expr: Expr) -> Expr:
+def regex_rules(pattern: str) -> dict[str, Expr]:
+    """The one rule of a regular expression. Raises GrammarError: invalid_regex, unsupported_regex."""
+    expr = whole(pattern)
     pruned = prune(expr, productive({ROOT: expr}))
     if pruned == NOTHING:
         raise GrammarError("invalid_regex", "No text matches the regular expression.", line=1, column=1)
-    return pruned
+    return {ROOT: pruned}
 
 
 def diagnostics_to_builtins(diagnostics: list[Diagnostic]) -> list[Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from grammars.automaton import Cursor, MaskRow
 from grammars.backends.ebnf import check_inhabited
-from grammars.backends.rules import decode_spec, diagnostics_to_builtins, refuse_gaps, rules_of
+from grammars.backends.rules import decode_spec, diagnostics_to_builtins, refuse_gaps, regex_rules, rules_of
 from grammars.expr import to_ebnf
 from grammars.json_schema.load import child
 from grammars.json_schema.translate import ROOT, translate
@@ -222,11 +222,14 @@ def build(encoded_spec: bytes, on_unsupported: OnUnsupported) -> dict[str, Any]:
 
 def _compile(compiler: Any, kind: str, text: str, root: str) -> Any:
     if kind == "ebnf":
-        return compiler.compile_grammar(text, root_rule_name=root)
+        try:
+            return compiler.compile_grammar(text, root_rule_name=root)
+        except RuntimeError as error:
+            raise GrammarError("grammar_too_large", f"xgrammar cannot compile this: {_origin_free(error)}") from None
     try:
         return compiler.compile_structural_tag(text)
     except (RuntimeError, ValueError) as error:
-        message = f"The structural tag is invalid: {_without_origin(str(error))[:300]}"
+        message = f"The structural tag is invalid: {_origin_free(error)}"
         raise GrammarError("invalid_structural_tag", message, pointer="") from None
 
 
@@ -256,9 +259,9 @@ def _tag_with_rules(text: str, on_unsupported: OnUnsupported, diagnostics: list[
     return json.dumps(_with_rules(tag, "", on_unsupported, diagnostics))
 
 
-def _without_origin(message: str) -> str:
-    """xgrammar's errors start with a time and a line of its source."""
-    return re.sub(r"^\[[^]]*\] \S+: ", "", message).strip()
+def _origin_free(error: Exception) -> str:
+    """An error of xgrammar's without the time, the line of its source and the condition that it starts with."""
+    return re.sub(r"^(\[[^]]*\] \S+: )?(Check failed: .* is false: )?", "", str(error)).strip()[:300]
 
 
 def _with_rules(node: Any, pointer: str, on_unsupported: OnUnsupported, diagnostics: list[Diagnostic]) -> Any:
@@ -267,6 +270,12 @@ def _with_rules(node: Any, pointer: str, on_unsupported: OnUnsupported, diagnost
         return [_with_rules(item, child(pointer, i), on_unsupported, diagnostics) for i, item in enumerate(node)]
     if not isinstance(node, dict):
         return node
+    match node:
+        case {"type": "regex", "pattern": str(pattern)}:
+            return {"type": "grammar", "grammar": to_ebnf(regex_rules(pattern), ROOT)}
+        case {"type": "grammar", "grammar": str(grammar)}:
+            _checked_ebnf(grammar, "root")
+            return node
     if node.get("type") == "json_schema" and "json_schema" in node:
         where = child(pointer, "json_schema")
         if node.get("style", "json") != "json":

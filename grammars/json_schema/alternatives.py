@@ -127,13 +127,17 @@ class Expander:
             for keyword in ("const", "enum"):
                 if keyword in node and keyword in self._document.asserting:
                     candidates = [node["const"]] if keyword == "const" else node["enum"]
-                    return [value for value in candidates if self._admits(alternative, value)]
+                    return [value for value in candidates if self._admits(alternative, value, pointer, keyword)]
         return None
 
-    def _admits(self, alternative: Alternative, value: Any) -> bool:
+    def _admits(self, alternative: Alternative, value: Any, source: str, keyword: str) -> bool:
+        """Whether a value that `keyword` of `source` lists is valid under all the rest."""
         if isinstance(value, dict) and not alternative.forced.issubset(value):
             return False
-        return all(self._document.is_valid(pointer, value) for pointer in alternative.pointers)
+        return all(
+            self._document.is_valid(pointer, value, given=keyword if pointer == source else None)
+            for pointer in alternative.pointers
+        )
 
     def _types(self, alternative: Alternative) -> frozenset[str]:
         types = ALL_TYPES

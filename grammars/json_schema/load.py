@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag
@@ -10,6 +13,7 @@ from urllib.parse import unquote, urldefrag
 import jsonschema
 from jsonschema.validators import validator_for
 
+from grammars.json_schema.keywords import ALL_TYPES
 from grammars.spec import GrammarError
 
 MAX_DEPTH: Final = 200
@@ -24,6 +28,7 @@ class Document:
         """Raises GrammarError: invalid_schema with line and column or with a pointer, or grammar_too_large."""
         _check_depth(text)
         self.root = _parse(text)
+        _check_root(self.root)
         draft: Any = validator_for(self.root, default=jsonschema.Draft202012Validator)
         if draft is jsonschema.Draft3Validator:
             raise GrammarError("invalid_schema", "Draft 3 is not supported; use draft 4 or later.", pointer="/$schema")
@@ -72,9 +77,18 @@ class Document:
             pass
         raise GrammarError("invalid_schema", f"`$ref` to {reference!r} leads nowhere.", pointer=f"{pointer}/$ref")
 
-    def is_valid(self, pointer: str, instance: Any) -> bool:
-        """Whether an instance is valid under the whole subschema at a pointer."""
-        return bool(self._validator.evolve(schema=self.node(pointer)).is_valid(instance))
+    def is_valid(self, pointer: str, instance: Any, *, given: str | None = None) -> bool:
+        """Whether an instance is valid under the whole subschema at a pointer, given that it is under one keyword."""
+        schema = self.node(pointer)
+        if given is not None:
+            schema = {keyword: value for keyword, value in schema.items() if keyword != given}
+        try:
+            if isinstance(schema, dict) and self.asserting.isdisjoint(schema):
+                return True
+            return bool(self._validator.evolve(schema=schema).is_valid(instance))
+        except OverflowError:
+            message = "A number here is too large to be compared with the schema's other numbers; leave it out."
+            raise GrammarError("unsupported_schema", message, pointer=pointer) from None
 
     def _scan(self) -> tuple[dict[str, str], str | None]:
         """Pointers by anchor, and that of the first `$id` below the root."""
@@ -114,23 +128,53 @@ def _parse(text: str) -> Any:
     def refuse_constant(name: str) -> Any:
         raise GrammarError("invalid_schema", f"The schema is not JSON: {name} is no JSON number.", pointer="")
 
+    def read_float(digits: str) -> float:
+        if math.isinf(value := float(digits)):
+            refuse_constant(f"{digits[:40]}, beyond the range of a double,")
+        return value
+
     try:
-        return json.loads(text, parse_constant=refuse_constant)
+        return json.loads(text, parse_constant=refuse_constant, parse_float=read_float)
     except json.JSONDecodeError as error:
         message = f"The schema is not JSON: {error.msg}."
         raise GrammarError("invalid_schema", message, line=error.lineno, column=error.colno) from None
-    except ValueError as error:
-        raise GrammarError("invalid_schema", f"The schema is not JSON: {error}.", pointer="") from None
+    except ValueError:  # of all that json.loads raises, the guard of int(): conversion takes quadratic time
+        message = f"The schema has an integer of more than {sys.get_int_max_str_digits()} digits."
+        raise GrammarError("invalid_schema", message, pointer="") from None
+
+
+def _check_root(root: Any) -> None:
+    if not isinstance(root, dict | bool):
+        raise GrammarError("invalid_schema", "A JSON Schema is an object, or true or false.", pointer="")
+    if isinstance(root, dict) and not isinstance(root.get("$schema", ""), str):
+        raise GrammarError("invalid_schema", "`$schema` must be the URI of a draft, a string.", pointer="/$schema")
 
 
 def _check_metaschema(draft: Any, schema: Any) -> None:
     try:
-        draft.check_schema(schema)
+        draft.check_schema(schema, format_checker=_FORMATS)
     except jsonschema.SchemaError as error:
         pointer = child("", *error.absolute_path)
-        raise GrammarError(
-            "invalid_schema", f"The schema is invalid: {error.message[:300]}.", pointer=pointer
-        ) from None
+        raise GrammarError("invalid_schema", f"The schema is invalid: {_fault(error)}.", pointer=pointer) from None
+
+
+_FORMATS: Final = jsonschema.FormatChecker(())
+
+
+def _is_regex(pattern: object) -> bool:
+    return not isinstance(pattern, str) or bool(re.compile(pattern))
+
+
+_FORMATS.checks("regex", raises=(re.error, OverflowError))(_is_regex)
+
+
+def _fault(error: jsonschema.SchemaError) -> str:
+    value = repr(error.instance)[:100]
+    if error.validator == "format":
+        return f"{value} is no regular expression of Python's `re`: {error.cause}"
+    if error.validator == "anyOf" and "type" in error.absolute_path:
+        return f"{value} is no type; there are {', '.join(sorted(ALL_TYPES | {'integer'}))}, and lists of them"
+    return str(error.message)[:300]
 
 
 def _check_depth(text: str) -> None:

@@ -168,31 +168,41 @@ class ObjectBuilder:
         first = next((i for i, member in enumerate(members) if member.required), None)
         if first is not None:
             before = [optional(concat(member.expr, comma)) for member in members[:first]]
-            return concat(*before, members[first].expr, self._tails(members[first + 1 :], tail)[0])
+            return concat(*before, members[first].expr, self._behind(members[first + 1 :], tail))
         alone = NOTHING
         if extra != NOTHING:
             most_more = None if most_extra is None else most_extra - 1
             alone = concat(extra, repeat(concat(comma, extra), max(0, least_extra - 1), most_more))
-        some = self._at_least_one(members, tail) if members else NOTHING
+        some = self._some(members, tail) if members else NOTHING
         return union(*([] if least_extra else [EMPTY]), some, alone)
 
+    def _behind(self, members: list[_Member], tail: Expr) -> Expr:
+        """What may follow a member in front of `members`."""
+        if self._translator.share_tails:
+            return self._tails(members, tail)[0]
+        return concat(*map(self._separated, members), tail)
+
     def _tails(self, members: list[_Member], tail: Expr) -> list[Expr]:
-        """What may follow a member in front of `members[i]`, for every i and behind the last."""
-        comma = self._translator.punctuation.comma
+        """`_behind` of `members[i:]`, a rule each, for every i and behind the last."""
         tails = [tail]
         for member in reversed(members):
-            separated = concat(comma, member.expr)
-            following = concat(separated if member.required else optional(separated), tails[0])
-            tails.insert(0, self._translator.named(following) if self._translator.share_tails else following)
-        return tails
+            tails.append(self._translator.named(concat(self._separated(member), tails[-1])))
+        return tails[::-1]
 
-    def _at_least_one(self, members: list[_Member], tail: Expr) -> Expr:
-        """Of optional members, in order. Halving keeps the expression in n log n, shared tails linear."""
+    def _separated(self, member: _Member) -> Expr:
+        separated = concat(self._translator.punctuation.comma, member.expr)
+        return separated if member.required else optional(separated)
+
+    def _some(self, members: list[_Member], tail: Expr) -> Expr:
+        """At least one of optional members, in order. Shared tails keep the expression linear, halving in n log n."""
         if self._translator.share_tails:
             tails = self._tails(members, tail)
             return union(*(concat(member.expr, tails[i + 1]) for i, member in enumerate(members)))
+        return concat(self._halved(members), tail)
+
+    def _halved(self, members: list[_Member]) -> Expr:
         if len(members) == 1:
-            return concat(members[0].expr, tail)
+            return members[0].expr
         half = len(members) // 2
         left, right = members[:half], members[half:]
-        return union(self._at_least_one(left, self._tails(right, tail)[0]), self._at_least_one(right, tail))
+        return union(concat(self._halved(left), self._behind(right, EMPTY)), self._halved(right))

@@ -13,7 +13,20 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from grammars.expr import NOTHING, Expr, Rule, concat, literal, merge_equal, optional, productive, prune, repeat, union
+from grammars.expr import (
+    MAX_COUNT,
+    NOTHING,
+    Expr,
+    Rule,
+    concat,
+    literal,
+    merge_equal,
+    optional,
+    productive,
+    prune,
+    repeat,
+    union,
+)
 from grammars.json_schema import numbers, strings
 from grammars.json_schema.alternatives import Alternative, Expander, conjunction
 from grammars.json_schema.formats import FORMATS
@@ -214,10 +227,14 @@ class _Translator:
         return found
 
     def _least(self, alternative: Alternative, keyword: str) -> int:
+        for pointer, value in self.nodes(alternative, keyword):
+            if value > MAX_COUNT:
+                message = f"`{keyword}` asks for more than {MAX_COUNT}, longer than any answer."
+                raise GrammarError("grammar_too_large", message, pointer=child(pointer, keyword))
         return max((int(value) for _, value in self.nodes(alternative, keyword)), default=0)
 
     def _most(self, alternative: Alternative, keyword: str, other: int | None = None) -> int | None:
-        limits = [int(value) for _, value in self.nodes(alternative, keyword)]
+        limits = [min(int(value), MAX_COUNT) for _, value in self.nodes(alternative, keyword)]
         return min([*limits, *([] if other is None else [other])], default=None)
 
     def _number(self, alternative: Alternative, integer: bool) -> Expr:
@@ -238,8 +255,8 @@ class _Translator:
                 if keyword not in node or isinstance(node[keyword], bool):
                     continue
                 strict = keyword == exclusive or (self.document.boolean_exclusive and node.get(exclusive) is True)
-                value = Decimal(repr(node[keyword])) if math.isfinite(node[keyword]) else None
-                if value is None or _num_digits(value) > numbers.MAX_BOUND_DIGITS:
+                value = Decimal(repr(node[keyword]))
+                if _num_digits(value) > numbers.MAX_BOUND_DIGITS:
                     self.report_gap(
                         pointer, keyword, f"bounds of over {numbers.MAX_BOUND_DIGITS} digits are not enforced"
                     )
