@@ -76,7 +76,7 @@ class LocalEngine:
 
     async def events(self, command: Generate) -> AsyncIterator[Event]:
         """Submits a request and yields its events to the last; leaving early cancels it."""
-        inbox = self._inboxes[command.request_id] = asyncio.Queue()
+        inbox = self._open(command.request_id)
         ended = False
         try:
             await self._client.send(command)
@@ -123,9 +123,15 @@ class LocalEngine:
         return await self._stats.get()
 
     async def _ask(self, command: FlushCache | ListGrammars) -> Event:
-        inbox = self._inboxes[_ASKING] = asyncio.Queue()
+        inbox = self._open(_ASKING)
         await self._client.send(command)
         return self._alive(await inbox.get())
+
+    def _open(self, request_id: str) -> asyncio.Queue[Event | None]:
+        if self._reader is None or self._reader.done():
+            raise RuntimeError("the engine's loop is not running") from self._fault
+        inbox = self._inboxes[request_id] = asyncio.Queue()
+        return inbox
 
     def _alive(self, event: Event | None) -> Event:
         if event is None:

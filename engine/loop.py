@@ -19,13 +19,13 @@ import msgspec
 from engine.batch import build_batch
 from engine.config import ResolvedConfig
 from engine.counters import Counters
-from engine.grammar_desk import GrammarDesk, Served
+from engine.grammar_desk import GrammarDesk, NoThreadFree, Served
 from engine.link import ServerLink
 from engine.mask_bank import MaskBank
 from engine.output import Ending, OutputStream
 from engine.radix import RadixCache
 from engine.runner import Runner
-from engine.sampler import Draw, Sampler
+from engine.sampler import Draw, Sampler, sampling_fault
 from engine.scheduler import Scheduler, StepPlan
 from engine.sequence import Sequence
 from engine.slots import SlotAllocator
@@ -53,7 +53,7 @@ from engine.wire import (
 )
 from grammars.automaton import MaskRow
 from grammars.compiler import CompiledGrammar, GrammarCompiler
-from grammars.spec import CompileOptions, GrammarError
+from grammars.spec import Backend, CompileOptions, GrammarError, GrammarSpec, OnUnsupported
 from grammars.vocabulary import Vocabulary
 
 log = logging.getLogger("espalier.engine")
@@ -61,6 +61,8 @@ log = logging.getLogger("espalier.engine")
 HEARTBEAT_S = 1.0
 IDLE_POLL_S = 0.2
 COMPILING_POLL_S = 0.002
+GRAMMAR_WAIT_DEADLINES = 4
+"""How many compilation deadlines a grammar waits for a free thread before its requests are refused as overload."""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,7 @@ class EngineLoop:
                 num_workers=options.grammar_workers,
             ),
             num_threads=max(4, 2 * options.grammar_workers),
+            max_wait_s=GRAMMAR_WAIT_DEADLINES * options.grammar_deadline_s,
         )
         self._compiling: dict[str, Generate | CompileGrammar] = {}
         self._running: dict[str, _Running] = {}
@@ -149,10 +152,10 @@ class EngineLoop:
             case Cancel(request_id):
                 self._cancel(request_id)
             case CompileGrammar(request_id, spec, backend, on_unsupported):
-                self._compiling[request_id] = command
-                options = CompileOptions(backend or self._options.grammar_backend, on_unsupported)
-                if (served := self._desk.submit(request_id, spec, options)) is not None:
-                    self._serve(served)
+                if (refusal := self._no_place(request_id)) is not None:
+                    self._outbox.append(refusal)
+                else:
+                    self._compile(command, spec, backend, on_unsupported)
             case ListGrammars(request_id):
                 grammars = [_grammar_info(g, cache_hit=True) for g in self._desk.compiler.grammars()]
                 self._outbox.append(GrammarList(request_id, grammars))
@@ -167,32 +170,44 @@ class EngineLoop:
         elif command.grammar is None:
             self._accept(command, None, cache_hit=False)
         else:
-            self._compiling[command.request_id] = command
-            options = CompileOptions(command.grammar_backend or self._options.grammar_backend, command.on_unsupported)
-            if (served := self._desk.submit(command.request_id, command.grammar, options)) is not None:
-                self._serve(served)
+            self._compile(command, command.grammar, command.grammar_backend, command.on_unsupported)
+
+    def _compile(
+        self,
+        command: Generate | CompileGrammar,
+        spec: GrammarSpec,
+        backend: Backend | None,
+        on_unsupported: OnUnsupported,
+    ) -> None:
+        self._compiling[command.request_id] = command
+        options = CompileOptions(backend or self._options.grammar_backend, on_unsupported)
+        if (served := self._desk.submit(command.request_id, spec, options)) is not None:
+            self._serve(served)
+
+    def _no_place(self, request_id: str) -> Rejected | None:
+        if request_id in self._running or request_id in self._compiling:
+            return Rejected(request_id, "invalid_request", f"request id {request_id!r} is in use")
+        num_waiting = len(self._scheduler.waiting) + len(self._compiling)
+        if num_waiting >= self._options.max_waiting:
+            return Rejected(request_id, "overloaded", f"{num_waiting} requests are waiting already")
+        return None
 
     def _refusal(self, command: Generate) -> Rejected | None:
         request_id, prompt = command.request_id, command.prompt_ids
-        if request_id in self._running or request_id in self._compiling:
-            return Rejected(request_id, "invalid_request", f"request id {request_id!r} is in use")
         if not prompt:
             return Rejected(request_id, "invalid_request", "the prompt has no tokens")
         if not 0 <= min(prompt) <= max(prompt) < self._vocabulary.size:
             message = f"prompt token ids must lie in 0 .. {self._vocabulary.size - 1}"
             return Rejected(request_id, "invalid_request", message)
-        if command.sampling.max_tokens < 1:
-            return Rejected(request_id, "invalid_request", "max_tokens must be at least 1")
+        if (fault := sampling_fault(command.sampling, self._vocabulary.size)) is not None:
+            return Rejected(request_id, "invalid_request", fault)
         if len(prompt) >= self.info.max_model_len:
             message = (
                 f"the prompt has {len(prompt)} tokens; this server takes at most {self.info.max_model_len - 1} "
                 f"and one of output (max_model_len {self.info.max_model_len})"
             )
             return Rejected(request_id, "context_length_exceeded", message)
-        num_waiting = len(self._scheduler.waiting) + len(self._compiling)
-        if num_waiting >= self._options.max_waiting:
-            return Rejected(request_id, "overloaded", f"{num_waiting} requests are waiting already")
-        return None
+        return self._no_place(request_id)
 
     def _serve(self, served: Served[str]) -> None:
         command = self._compiling.pop(served.ticket, None)
@@ -211,6 +226,8 @@ class EngineLoop:
                         column=error.column,
                     )
                 )
+            case NoThreadFree() as error:
+                self._outbox.append(Rejected(served.ticket, "overloaded", str(error)))
             case Exception() as error:
                 raise error
             case CompiledGrammar() as grammar:
@@ -233,8 +250,9 @@ class EngineLoop:
             cursor=grammar.cursor() if grammar is not None else None,
         )
         self._num_arrivals += 1
+        running = _Running(sequence, OutputStream(sequence, self._vocabulary))
         self._scheduler.add(sequence)
-        self._running[command.request_id] = _Running(sequence, OutputStream(sequence, self._vocabulary))
+        self._running[command.request_id] = running
         self._counters.num_prompt_tokens += sequence.prompt_len
         info = _grammar_info(grammar, cache_hit=cache_hit) if grammar is not None else None
         self._outbox.append(Accepted(command.request_id, info))
@@ -259,7 +277,7 @@ class EngineLoop:
 
     def _run_plan(self, plan: StepPlan) -> None:
         started = time.perf_counter()
-        sampled = plan.sampled
+        sampled, is_decode = plan.sampled, plan.is_decode
         try:
             logits = self._runner.forward(build_batch(plan))
             rows = self._mask_rows(sampled)
@@ -276,7 +294,7 @@ class EngineLoop:
                 with self._only_hurting(sequence.request_id):
                     self._emit(sequence, draw)
         elapsed = time.perf_counter() - started
-        if plan.is_decode:
+        if is_decode:
             self._counters.decode_seconds += elapsed
         else:
             self._counters.prefill_seconds += elapsed
@@ -316,8 +334,12 @@ class EngineLoop:
             self._end(sequence, ending)
 
     def _end(self, sequence: Sequence, ending: Ending) -> None:
-        if self._running.pop(sequence.request_id, None) is None:
+        if sequence.request_id not in self._running:
             return
+        complete: bool | None = None
+        if sequence.cursor is not None:  # one that has just raised is not asked again
+            complete = ending.reason != "error" and sequence.cursor.is_complete
+        del self._running[sequence.request_id]
         self._scheduler.remove(sequence)
         cached = sequence.cached_len or 0
         self._counters.num_cached_prompt_tokens += cached
@@ -326,7 +348,7 @@ class EngineLoop:
                 sequence.request_id,
                 ending.reason,
                 Usage(sequence.prompt_len, sequence.output_len, cached),
-                grammar_complete=sequence.cursor.is_complete if sequence.cursor is not None else None,
+                grammar_complete=complete,
                 stop_match=ending.stop_match,
                 message=ending.message,
             )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
 import torch
 
 from engine.sequence import Sequence
-from engine.wire import TokenLogprobs
+from engine.wire import SamplingParams, TokenLogprobs
 from grammars.vocabulary import Vocabulary
 from kernels.dispatch import masked_sample_for
 from kernels.sample_inputs import RowEdits, SampleResult, SampleStatus, SamplingTensors, build_edits
@@ -17,6 +18,10 @@ _FAULTS = {
     SampleStatus.NOTHING_ALLOWED: "the grammar allows no token here; this is a fault of the grammar backend",
     SampleStatus.NO_FINITE_LOGIT: "the model gave no finite logit to any allowed token",
 }
+MAX_LOGPROBS = 20
+_BANNED = -1e30
+"""Added to the logits of banned tokens: they keep no probability beside any other, but stay drawable where the grammar
+allows nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,28 @@ class Draw:
     token_id: int | None
     logprobs: TokenLogprobs | None = None
     fault: str | None = None
+
+
+def sampling_fault(params: SamplingParams, vocab_size: int) -> str | None:
+    """What keeps these parameters from being sampled by; one request's must never reach a batch of others."""
+    ids = {"logit_bias": params.logit_bias, "stop_token_ids": params.stop_token_ids}
+    checks = {
+        "max_tokens must be at least 1": params.max_tokens >= 1,
+        "temperature must be finite and at least 0": 0 <= params.temperature < math.inf,
+        "top_k must be at least 0": params.top_k >= 0,
+        "top_p must be above 0 and at most 1": 0 < params.top_p <= 1,
+        "min_p must lie in 0 .. 1": 0 <= params.min_p <= 1,
+        "repetition_penalty must be finite and above 0": 0 < params.repetition_penalty < math.inf,
+        "presence_penalty must be finite": math.isfinite(params.presence_penalty),
+        "frequency_penalty must be finite": math.isfinite(params.frequency_penalty),
+        "logit_bias must be finite": all(map(math.isfinite, params.logit_bias.values())),
+        f"logprobs must lie in 0 .. {MAX_LOGPROBS}": params.logprobs is None or 0 <= params.logprobs <= MAX_LOGPROBS,
+        **{
+            f"the token ids of {name} must lie in 0 .. {vocab_size - 1}": all(0 <= i < vocab_size for i in listed)
+            for name, listed in ids.items()
+        },
+    }
+    return next((message for message, holds in checks.items() if not holds), None)
 
 
 class Sampler:
@@ -41,7 +68,7 @@ class Sampler:
         params = [s.sampling for s in sequences]
         tensors = SamplingTensors.from_rows(
             temperature=[p.temperature for p in params],
-            top_k=[p.top_k for p in params],
+            top_k=[min(p.top_k, logits.shape[1]) for p in params],  # more keep all, and may not fit the kernel's int32
             top_p=[p.top_p for p in params],
             min_p=[p.min_p for p in params],
             seeds=[s.seed for s in sequences],
@@ -74,14 +101,14 @@ class Sampler:
         )
 
     def _bans(self, sequence: Sequence) -> dict[int, float]:
-        """Tokens that may not end the text yet. A grammar that leaves nothing but the end has ended it before this."""
+        """Tokens that may not end the text yet, unless the grammar allows no others."""
         params = sequence.sampling
         banned: dict[int, float] = {}
         too_short = sequence.output_len < params.min_tokens
         if too_short or (params.ignore_eos and sequence.cursor is not None):
-            banned |= dict.fromkeys(self._eos_ids, float("-inf"))
+            banned |= dict.fromkeys(self._eos_ids, _BANNED)
         if too_short:
-            banned |= dict.fromkeys(params.stop_token_ids, float("-inf"))
+            banned |= dict.fromkeys(params.stop_token_ids, _BANNED)
         return banned
 
 

@@ -211,7 +211,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     reason: FinishReason
     usage: Usage
     grammar_complete: bool | None = None
-    """Whether the text is in the language of the grammar; None without one."""
+    """Whether the text is in the language of the grammar; None without one, False where `reason` is `error`."""
     stop_match: str | int | None = None
     """The stop string or stop token that ended the text."""
     message: str | None = None
