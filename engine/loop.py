@@ -136,12 +136,17 @@ class EngineLoop:
         for served in self._desk.poll():
             with self._only_hurting(served.ticket):
                 self._serve(served)
+        self._flush()  # whoever was accepted or refused need not wait for the step
         plan = self._scheduler.plan()
         if plan is not None:
             self._run_plan(plan)
         self._beat()
-        self._link.send(self._outbox)
-        self._outbox = []
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._outbox:
+            self._link.send(self._outbox)
+            self._outbox = []
 
     # ---- commands
 
