@@ -1,18 +1,15 @@
-"""A complete deterministic automaton over bytes as one dense table, and a request's position in it."""
+"""A complete deterministic automaton over bytes as one dense table."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.automaton import DEAD, MaskRow
-
-if TYPE_CHECKING:
-    from grammars.token_view import TokenView
+from grammars.automaton import DEAD
 
 START: Final = 1
 
@@ -77,53 +74,6 @@ class TableAutomaton:
     def next_bytes(self, state: int) -> NDArray[np.intp]:
         """The bytes that may follow, ascending."""
         return np.flatnonzero(self.transitions[state][self.byte_class])
-
-
-class TableCursor:
-    """A `Cursor` over a token view."""
-
-    def __init__(self, view: TokenView, state: int = START, ended: bool = False) -> None:
-        self._view = view
-        self._state = state
-        self._ended = ended
-
-    def __repr__(self) -> str:
-        return f"TableCursor(state={self._state}, ended={self._ended})"
-
-    @property
-    def is_complete(self) -> bool:
-        return self._view.automaton.accepts(self._state)
-
-    @property
-    def is_finished(self) -> bool:
-        return self._ended or self._view.only_end_follows(self._state)
-
-    def mask_row(self) -> MaskRow:
-        return self._view.end_row if self._ended else self._view.mask_row(self._state)
-
-    def advance(self, token_id: int) -> bool:
-        if self._ended:
-            return False
-        if token_id in self._view.vocabulary.eos_ids:
-            self._ended = self.is_complete
-            return self._ended
-        state = self._view.advance(self._state, token_id)
-        if state == DEAD:
-            return False
-        self._state = state
-        return True
-
-    def forced(self) -> bytes:
-        if self._ended:
-            return b""
-        automaton, state, run = self._view.automaton, self._state, bytearray()
-        while not automaton.accepts(state) and len(follow := automaton.next_bytes(state)) == 1:
-            run.append(int(follow[0]))
-            state = automaton.step(state, run[-1])
-        return bytes(run)
-
-    def fork(self) -> TableCursor:
-        return TableCursor(self._view, self._state, self._ended)
 
 
 def _forward(edges: Mapping[int, Mapping[int, int]]) -> Mapping[int, Iterable[int]]:

@@ -1,4 +1,4 @@
-"""A byte table seen through a vocabulary: which tokens may follow each state, and where they lead."""
+"""A byte table seen through a vocabulary: which tokens may follow each state, where they lead, and cursors over it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
-from grammars.table import TableAutomaton
+from grammars.table import START, TableAutomaton
 from grammars.vocabulary import Vocabulary
 
 
@@ -70,6 +70,10 @@ class TokenView:
                 return DEAD
         return state if self._live[state] else DEAD
 
+    def cursor(self) -> TableCursor:
+        """A cursor at the start of the text."""
+        return TableCursor(self)
+
     def _build(self, state: int) -> MaskRow:
         row = np.zeros(self.vocabulary.mask_words, np.uint32)
         _fill_row(row, state, *self._tables(), self._live)
@@ -101,6 +105,53 @@ class TokenView:
             while _grow_live(live, *self._tables()):
                 pass
         return live
+
+
+class TableCursor:
+    """A `Cursor` over a token view."""
+
+    def __init__(self, view: TokenView, state: int = START, ended: bool = False) -> None:
+        self._view = view
+        self._state = state
+        self._ended = ended
+
+    def __repr__(self) -> str:
+        return f"TableCursor(state={self._state}, ended={self._ended})"
+
+    @property
+    def is_complete(self) -> bool:
+        return self._view.automaton.accepts(self._state)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._ended or self._view.only_end_follows(self._state)
+
+    def mask_row(self) -> MaskRow:
+        return self._view.end_row if self._ended else self._view.mask_row(self._state)
+
+    def advance(self, token_id: int) -> bool:
+        if self._ended:
+            return False
+        if token_id in self._view.vocabulary.eos_ids:
+            self._ended = self.is_complete
+            return self._ended
+        state = self._view.advance(self._state, token_id)
+        if state == DEAD:
+            return False
+        self._state = state
+        return True
+
+    def forced(self) -> bytes:
+        if self._ended:
+            return b""
+        automaton, state, run = self._view.automaton, self._state, bytearray()
+        while not automaton.accepts(state) and len(follow := automaton.next_bytes(state)) == 1:
+            run.append(int(follow[0]))
+            state = automaton.step(state, run[-1])
+        return bytes(run)
+
+    def fork(self) -> TableCursor:
+        return TableCursor(self._view, self._state, self._ended)
 
 
 @njit(cache=True, nogil=True)

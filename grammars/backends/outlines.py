@@ -18,7 +18,7 @@ from grammars.backends.rules import decode_spec, diagnostics_to_builtins, rules_
 from grammars.expr import Rules, order_of_use, to_regex, weight
 from grammars.json_schema.translate import ROOT
 from grammars.spec import Diagnostic, Ebnf, GrammarError, GrammarSpec, OnUnsupported, StructuralTag
-from grammars.table import TableAutomaton, TableCursor
+from grammars.table import TableAutomaton
 from grammars.vocabulary import Vocabulary
 from grammars.workers import WorkerPool
 
@@ -84,7 +84,7 @@ class TableGrammar:
         return self.view.nbytes
 
     def cursor(self) -> Cursor:
-        return TableCursor(self.view)
+        return self.view.cursor()
 
 
 def build(encoded_spec: bytes, on_unsupported: OnUnsupported) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from grammars.automaton import DEAD
 from grammars.backends.outlines import TableGrammar
 from grammars.spec import GrammarError
-from grammars.table import START, TableAutomaton, TableCursor
-from grammars.token_view import TokenView
+from grammars.table import START, TableAutomaton
+from grammars.token_view import TableCursor, TokenView
 from grammars.vocabulary import Vocabulary
 
 VOCABULARY = byte_vocabulary()
