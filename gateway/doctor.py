@@ -91,7 +91,7 @@ def _libraries(probe: dict[str, Any]) -> list[Finding]:
     for name, advice in needed.items():
         findings.append(_library(name, probe, "missing", advice))
     findings.append(_library("triton", probe, "absent", "Kernels for GPUs need it; on Linux it comes with torch."))
-    flashinfer = "The fastest attention on NVIDIA GPUs: pip install 'espalier[cuda]'."
+    flashinfer = "Nothing yet: attention on a GPU runs through torch until the FlashInfer backend is there."
     findings.append(_library("flashinfer", probe, "absent", flashinfer))
     return findings
 
