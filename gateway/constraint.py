@@ -20,6 +20,7 @@ from gateway.chat_request import (
     StructuralTagFormat,
     StructuredOutputs,
 )
+from gateway.decoding import read_json
 from gateway.errors import invalid
 from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, OnUnsupported, Regex, StructuralTag, Whitespace
 
@@ -92,16 +93,20 @@ def _structural_tag(form: StructuralTagFormat) -> StructuralTag:
     if (given := json_text(form.format)) is not None:
         if form.structures is not None or form.triggers is not None:
             raise invalid("`response_format` has `format` beside `structures` or `triggers`.", "response_format")
-        tag: dict[str, Any] = {"type": "structural_tag", "format": json.loads(given)}
+        tag: dict[str, Any] = {"type": "structural_tag", "format": read_json(given, "response_format.format")}
     elif form.structures is not None and form.triggers is not None:
+        at = "response_format.structures"
         tags = [
             {
                 "type": "tag",
                 "begin": structure.begin,
-                "content": {"type": "json_schema", "json_schema": json.loads(bytes(structure.schema))},
+                "content": {
+                    "type": "json_schema",
+                    "json_schema": read_json(bytes(structure.schema), f"{at}[{position}].schema"),
+                },
                 "end": structure.end,
             }
-            for structure in form.structures
+            for position, structure in enumerate(form.structures)
         ]
         tag = {
             "type": "structural_tag",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -13,9 +14,11 @@ from gateway.errors import ApiError, invalid
 
 T = TypeVar("T")
 
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
-_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
-_MISSING = re.compile(r"missing required field `([^`]*)`")
+_MAX_QUOTE_LEN = 200
+"""Of what a client wrote, an error repeats this many characters."""
+
+_UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[[^\]]*\]")
 
 
@@ -33,6 +36,7 @@ class BodyDecoder(Generic[T]):
     def decode(self, body: bytes) -> T:
         """Raises ApiError (400) for what is not JSON, not UTF-8, nested too deeply or not of this shape."""
         try:
+            body.decode()  # msgspec takes on trust what it keeps raw or skips
             return self._decoder.decode(body)
         except msgspec.ValidationError as error:
             raise self._shape_error(str(error)) from None
@@ -42,8 +46,7 @@ class BodyDecoder(Generic[T]):
             raise invalid("The body is nested too deeply.", code="invalid_json") from None
 
     def _shape_error(self, message: str) -> ApiError:
-        match = _PATH.match(message)
-        what, path = (match["what"], match["path"] or "$") if match else (message, "$")
+        what, path = _split(message)
         if unknown := _UNKNOWN.search(what):
             return self._unknown_field(path, unknown[1])
         if missing := _MISSING.search(what):
@@ -51,16 +54,37 @@ class BodyDecoder(Generic[T]):
             return invalid(f"`{param}` is required.", param, "missing_required_parameter")
         param = _join(path)
         choices = _choices_at(self._shape, path) if what.startswith("Invalid") else []
+        what = _quotable(what)
         hint = f" Known are: {', '.join(choices)}." if choices else ""
         return invalid((f"`{param}`: {what}." if param else f"{what}.") + hint, param or None, "invalid_value")
 
     def _unknown_field(self, path: str, name: str) -> ApiError:
+        name = _quotable(name)
         param = _join(path, name)
         if path == "$" and name in self._unsupported:
             return invalid(f"`{name}` is not supported: {self._unsupported[name]}", name, "unsupported_parameter")
         near = difflib.get_close_matches(name, _fields_at(self._shape, path), n=1)
         hint = f" Did you mean `{_join(path, near[0])}`?" if near else ""
         return invalid(f"Unknown field `{param}`.{hint}", param, "unknown_parameter")
+
+
+def read_json(text: str | bytes, param: str) -> Any:
+    """A JSON value that came raw or inside a string, as Python's own types. Raises ApiError (400) naming `param`."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)  # which, other than json, refuses NaN and lone surrogates
+        return json.loads(text)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise invalid(f"`{param}` is not readable JSON: {error}", param) from None
+
+
+def _split(message: str) -> tuple[str, str]:
+    """What msgspec found, and the path where (`$.messages[0]`): names in a path are ours, never the client's."""
+    what, at, path = message.rpartition(" - at `")
+    return (what, path.removesuffix("`")) if at and path.startswith("$") else (message, "$")
+
+
+def _quotable(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTE_LEN else f"{text[:_MAX_QUOTE_LEN]}..."
 
 
 def _join(path: str, name: str | None = None) -> str:

@@ -16,7 +16,7 @@ from gateway.decoding import BodyDecoder
 from gateway.errors import ApiError, ErrorResponse, invalid, rejected
 from gateway.openapi import documented
 from gateway.serving import Serving, gone
-from gateway.sse import unless_gone
+from gateway.sse import read_body, unless_gone
 from gateway.translate import check_model
 from grammars.spec import Choice, Diagnostic, Ebnf, GrammarSpec, JsonSchema, Regex, StructuralTag, Whitespace
 
@@ -103,7 +103,7 @@ class GrammarController(Controller):
     )
     async def compile(self, request: Request[Any, Any, Any], serving: Serving) -> Response[Grammar]:
         """Compiles it into the cache, so that the first request with the same constraint finds it there."""
-        body = _grammar_decoder.decode(await request.body())
+        body = _grammar_decoder.decode(await read_body(request))
         param, spec = _read_spec(body, serving.config.whitespace)
         options = body.grammar_options or GrammarOptions()
         if options.whitespace and not isinstance(spec, JsonSchema):
@@ -147,7 +147,7 @@ class TokenizerController(Controller):
     )
     async def tokenize(self, request: Request[Any, Any, Any], serving: Serving) -> Response[TokenizeResponse]:
         """The ids, and on request the tokens' own names."""
-        body = _tokenize_decoder.decode(await request.body())
+        body = _tokenize_decoder.decode(await read_body(request))
         check_model(body.model, serving.model.name)
         tokenizer = serving.model.tokenizer
         if (body.prompt is None) == (body.messages is None):
@@ -177,7 +177,7 @@ class TokenizerController(Controller):
     )
     async def detokenize(self, request: Request[Any, Any, Any], serving: Serving) -> Response[DetokenizeResponse]:
         """Special tokens appear in the text."""
-        body = _detokenize_decoder.decode(await request.body())
+        body = _detokenize_decoder.decode(await read_body(request))
         check_model(body.model, serving.model.name)
         for position, token_id in enumerate(body.tokens):
             if not 0 <= token_id < 1 << 32 or serving.model.tokenizer.token(token_id) is None:

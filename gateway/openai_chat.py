@@ -29,7 +29,7 @@ from gateway.decoding import BodyDecoder
 from gateway.errors import ApiError, engine_failed, output_invalid
 from gateway.openapi import documented
 from gateway.serving import Serving, gone
-from gateway.sse import DONE, EventStream, event, unless_gone
+from gateway.sse import DONE, EventStream, event, read_body, unless_gone
 from gateway.telemetry import RequestTimer
 from gateway.translate import ChatPlan, plan_chat
 from gateway.validation import InvalidOutput
@@ -79,7 +79,7 @@ class ChatController(Controller):
         place: Place | None = serving.admission.enter()
         try:
             timer = serving.telemetry.begin()
-            chat = _decoder.decode(await request.body())
+            chat = _decoder.decode(await read_body(request))
             _, info = serving.ready()
             plan = await plan_chat(chat, serving.model, info)
             generation = await unless_gone(request, serving.submit(plan.commands, plan.place_of))

@@ -18,6 +18,7 @@ from rich.panel import Panel
 
 from engine.wire import EngineInfo
 from gateway.app import create_app
+from gateway.client import EngineUnavailable
 from gateway.config import ServeConfig, ServerConfig
 from gateway.supervisor import EngineProcess, EngineStartError, Patience
 from gateway.validation import PooledValidator
@@ -27,6 +28,10 @@ _EXAMPLE = (
     '{"type":"json_schema","json_schema":{"name":"person","schema":{"type":"object",'
     '"properties":{"name":{"type":"string"},"age":{"type":"integer"}},"required":["name","age"]}}}}'
 )
+
+
+_GRACE_S = 10
+"""On shutdown, for requests in flight to finish."""
 
 
 class StartError(Exception):
@@ -43,18 +48,36 @@ def run(config: ServeConfig) -> None:
         app = create_app(config, engine, PooledValidator(config.server.validation_deadline_s))
     except (OSError, ValueError) as error:
         raise StartError(f"The model in {config.engine.model} cannot be used: {error}") from error
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=config.server.access_log,
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=config.server.access_log,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S + 2,
     )
+    server = _Server(settings, engine)
     # uvicorn shuts down in order on SIGINT and then raises it once more, for whoever started it
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(server, listener, engine, config))
+
+
+class _Server(uvicorn.Server):
+    """On shutdown, what has not finished in time ends with an error of ours, where uvicorn would cut it off."""
+
+    def __init__(self, settings: uvicorn.Config, engine: EngineProcess) -> None:
+        super().__init__(settings)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        late = asyncio.get_running_loop().call_later(_GRACE_S, self._give_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
+
+    def _give_up(self) -> None:
+        with contextlib.suppress(EngineUnavailable):
+            self._engine.client().fail("The server is stopping.")
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, engine: EngineProcess, config: ServeConfig) -> None:

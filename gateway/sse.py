@@ -1,4 +1,4 @@
-"""Server-sent events, and noticing that a client has gone."""
+"""Server-sent events, and noticing that a client has gone or never says what it wants."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
+from litestar.exceptions import InternalServerException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from gateway.errors import ApiError
+
 T = TypeVar("T")
+
+BODY_DEADLINE_S = 60.0
+"""For a client to send its request, which holds a place among those in flight meanwhile."""
 
 DONE = b"data: [DONE]\n\n"
 
@@ -25,6 +31,18 @@ def event(message: msgspec.Struct) -> bytes:
 
 class ClientGone(Exception):
     """The client closed its connection before it was answered."""
+
+
+async def read_body(request: Request[Any, Any, Any], deadline_s: float = BODY_DEADLINE_S) -> bytes:
+    """The whole body. Raises ClientGone, or ApiError (408) where it is not there in time."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await request.body()
+    except TimeoutError:
+        message = f"The request's body was not complete after {deadline_s:.0f} s; send it faster."
+        raise ApiError(408, message, code="body_timeout") from None
+    except InternalServerException as error:  # what Litestar calls a client that leaves
+        raise ClientGone from error
 
 
 async def unless_gone(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:

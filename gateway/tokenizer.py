@@ -16,6 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from gateway.chat_request import AssistantMessage, Content, DeveloperMessage, Message, TextPart, Tool, ToolMessage
+from gateway.decoding import read_json
 from gateway.errors import invalid
 
 _LONG_TEXT_LEN = 8192
@@ -99,6 +100,7 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._longest_token_len = max(map(len, tokenizer.get_vocab(with_added_tokens=True)), default=1)
 
     @classmethod
     def load(cls, folder: Path) -> ChatTokenizer:
@@ -117,7 +119,7 @@ class ChatTokenizer:
         """Token ids of a text."""
         if len(text) < _LONG_TEXT_LEN:
             return self._encode(text, add_special_tokens)
-        return await asyncio.to_thread(self._encode, text, add_special_tokens)
+        return await asyncio.to_thread(self._encode_released, text, add_special_tokens)
 
     async def encode_chat(
         self,
@@ -127,12 +129,22 @@ class ChatTokenizer:
         *,
         add_generation_prompt: bool = True,
         add_special_tokens: bool = False,
+        max_model_len: int | None = None,
     ) -> list[int]:
         """Token ids of a conversation as the model's chat template writes it. Raises ApiError (400).
 
         The template writes the special tokens itself; `add_special_tokens` lets the tokenizer add its own as well.
+        What could not fit `max_model_len` even in the vocabulary's longest tokens is refused without being encoded,
+        which takes seconds for each megabyte.
         """
         text = self.render(messages, tools, variables, add_generation_prompt=add_generation_prompt)
+        if max_model_len is not None and len(text) > max_model_len * self._longest_token_len:
+            raise invalid(
+                f"The messages are {len(text)} characters long, more than the model's context of {max_model_len} tokens"
+                " can hold.",
+                "messages",
+                "context_length_exceeded",
+            )
         return await self.encode(text, add_special_tokens=add_special_tokens)
 
     def render(
@@ -150,7 +162,7 @@ class ChatTokenizer:
             param = f"chat_template_kwargs.{min(reserved)}"
             raise invalid(f"`{param}` is set by the server.", param)
         plain = [plain_message(message, f"messages[{position}]") for position, message in enumerate(messages)]
-        offered = [plain_tool(tool) for tool in tools] if tools else None
+        offered = [plain_tool(tool, f"tools[{position}]") for position, tool in enumerate(tools)] if tools else None
         try:
             return self._template.render(plain, offered, variables, add_generation_prompt)
         except TemplateError as error:
@@ -167,6 +179,10 @@ class ChatTokenizer:
 
     def _encode(self, text: str, add_special_tokens: bool) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def _encode_released(self, text: str, add_special_tokens: bool) -> list[int]:
+        """As `_encode`; of the tokenizer's calls, the one that lets other threads run meanwhile."""
+        return list(self._tokenizer.encode_batch([text], add_special_tokens=add_special_tokens)[0].ids)
 
 
 def plain_message(message: Message, param: str) -> dict[str, Any]:
@@ -207,12 +223,9 @@ def _add_assistant_fields(plain: dict[str, Any], message: AssistantMessage, para
 
 
 def _arguments(text: str, param: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        arguments = None
+    param = f"{param}.function.arguments"
+    arguments = read_json(text or "{}", param)
     if not isinstance(arguments, dict):
-        param = f"{param}.function.arguments"
         raise invalid(f"`{param}` must be the text of a JSON object.", param)
     return arguments
 
@@ -223,13 +236,13 @@ def _text(content: Content) -> str:
     return "\n".join(part.text if isinstance(part, TextPart) else part.refusal for part in content)
 
 
-def plain_tool(tool: Tool) -> dict[str, Any]:
+def plain_tool(tool: Tool, param: str) -> dict[str, Any]:
     """A tool as chat templates expect it: OpenAI's form, without what the request left out."""
     function: dict[str, Any] = {"name": tool.function.name}
     if tool.function.description is not None:
         function["description"] = tool.function.description
     if bytes(tool.function.parameters) not in (b"", b"null"):
-        function["parameters"] = json.loads(bytes(tool.function.parameters))
+        function["parameters"] = read_json(bytes(tool.function.parameters), f"{param}.function.parameters")
     if tool.function.strict is not None:
         function["strict"] = tool.function.strict
     return {"type": "function", "function": function}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.chat_request import AllowedToolChoice, NamedToolChoice, Tool, ToolChoice
+from gateway.decoding import read_json
 from gateway.errors import invalid
 from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Regex, StructuralTag
 
@@ -17,9 +18,9 @@ Format = dict[str, Any]
 """A node of xgrammar's published structural-tag form."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
-
 _ARGUMENTS = re.compile(r"/format(?:/elements/\d+)?/tags/(\d+)/content/json_schema")
 """Where `tool_constraint` puts the schemas of tools."""
+
 
 class ToolDialect(msgspec.Struct, frozen=True):
     """How a family of models writes tool calls: `opening NAME middle ARGUMENTS closing`, `separator` between calls.
@@ -118,10 +119,7 @@ def _parameters(raw: msgspec.Raw, param: str) -> str:
     if bytes(raw) in (b"", b"null"):
         return '{"type":"object","properties":{},"additionalProperties":false}'
     text = bytes(raw).decode()
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"`{param}` is not readable JSON: {error}", param) from None
+    schema = read_json(text, param)
     if not isinstance(schema, dict):
         raise invalid(f"`{param}` must be a JSON Schema of type object.", param)
     if schema.get("type", "object") != "object":
@@ -136,6 +134,8 @@ def _find(offered: Sequence[OfferedTool], name: str, param: str) -> OfferedTool:
         if tool.name == name:
             return tool
     raise invalid(f"`{param}`: there is no tool named `{name}` in `tools`.", param)
+
+
 def place_of(plan: ToolPlan, pointer: str) -> tuple[str, str] | None:
     """The field of the request, and the pointer in it, that a pointer into `tool_constraint` stands for.
 
@@ -146,8 +146,6 @@ def place_of(plan: ToolPlan, pointer: str) -> tuple[str, str] | None:
         return None
     tool = plan.tools[int(match[1])]
     return f"tools[{tool.position}].function.parameters", pointer[match.end() :]
-
-
 
 
 def tool_constraint(plan: ToolPlan, document: GrammarSpec | None) -> StructuralTag:

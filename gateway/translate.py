@@ -84,7 +84,9 @@ async def plan_chat(request: ChatRequest, model: ServedModel, engine: EngineInfo
     constraint = read_constraint(request, model.whitespace)
     tools = plan_tools(request.tools, request.tool_choice, request.parallel_tool_calls, model.dialect)
     _check_constraint(request, constraint, tools)
-    prompt_ids = await model.tokenizer.encode_chat(request.messages, request.tools, _template_variables(request))
+    prompt_ids = await model.tokenizer.encode_chat(
+        request.messages, request.tools, _template_variables(request), max_model_len=engine.max_model_len
+    )
     sampling = _sampling(request, model, engine, len(prompt_ids))
     template = _command(request, constraint, tools, prompt_ids, sampling)
     completion_id = new_request_id("chatcmpl")
@@ -229,7 +231,7 @@ def _logit_bias(request: ChatRequest, vocab_size: int) -> dict[int, float]:
     biases: dict[int, float] = {}
     for key, bias in (request.logit_bias or {}).items():
         param = f"logit_bias.{key}"
-        if not (key.isascii() and key.isdecimal() and len(key) < 10) or int(key) >= vocab_size:
+        if not (key.isascii() and key.isdecimal() and len(key) < 10 and key == str(int(key))) or int(key) >= vocab_size:
             raise invalid(f"`{param}`: keys are token ids from 0 to {vocab_size - 1}.", param)
         if not -100 <= bias <= 100:
             raise invalid(f"`{param}` must be from -100 to 100.", param)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from engine.wire import Generate, Rejected
+from gateway.errors import ApiError
+from gateway.sse import read_body
 from tests.fakes.engine import Script
 from tests.gateway.conftest import Gateway, running
 
@@ -32,6 +36,30 @@ REFUSED: list[tuple[str, dict[str, Any], str | None, str]] = [
         {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
         "messages[0].content[0].type",
         "text",
+    ),
+    ("a field with a backtick", {"a`b": 1}, "a`b", "`a`b`"),
+    ("a field that looks like a place", {"a` - at `b": 1}, "a` - at `b", "unknown"),
+    ("a bias of an id written twice", {"logit_bias": {"1": 1, "01": 2}}, "logit_bias.01", "token ids"),
+    ("a priority of 100 bits", {"priority": 1 << 100}, "priority", "<= 2147483647"),
+    ("a top_k of 100 bits", {"top_k": 1 << 100}, "top_k", "<= 2147483647"),
+    (
+        "a lone surrogate in arguments",
+        {
+            "messages": [
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": '{"a": "\\ud800"}'}}],
+                }
+            ]
+        },
+        "messages[0].tool_calls[0].function.arguments",
+        "not readable JSON",
+    ),
+    (
+        "a tag that is no JSON",
+        {"response_format": {"type": "structural_tag", "format": "{a"}},
+        "response_format.format",
+        "not readable JSON",
     ),
     ("an unknown field of a message", {"messages": [{**USER, "nane": "x"}]}, "messages[0].nane", "`messages[0].name`"),
     (
@@ -216,6 +244,70 @@ async def test_explicit_nulls_mean_absent(gateway: Gateway) -> None:
     assert command.grammar is None
 
 
+INVALID_UTF8 = [
+    b'"tools": [{"type": "function", "function": {"name": "f", "parameters": {"description": "\xff"}}}]',
+    b'"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": "\xff"}}}',
+    b'"response_format": {"type": "structural_tag", "format": {"type": "\xff"}}',
+    b'"structured_outputs": {"json": "\xff"}',
+    b'"json_schema": "\xff"',
+    b'"metadata": {"a": "\xff"}',
+]
+
+
+@pytest.mark.parametrize("field", INVALID_UTF8)
+async def test_a_body_that_is_not_utf8_is_a_400_wherever_that_is(gateway: Gateway, field: bytes) -> None:
+    body = b'{"messages": [{"role": "user", "content": "Hi"}], ' + field + b"}"
+    answer = await gateway.http.post("/v1/chat/completions", content=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+
+
+async def test_a_number_of_5000_digits_is_a_400_that_names_the_field(gateway: Gateway) -> None:
+    body = (
+        b'{"messages": [{"role": "user", "content": "Hi"}], "response_format": {"type": "structural_tag", "triggers":'
+        b' ["<a"], "structures": [{"begin": "<a>", "schema": {"minimum": ' + b"9" * 5000 + b'}, "end": "</a>"}]}}'
+    )
+    answer = await gateway.http.post("/v1/chat/completions", content=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "response_format.structures[0].schema")
+
+
+@pytest.mark.parametrize("name", ["x" * 1_000_000, " - at `x`" * 100_000])
+async def test_an_error_repeats_little_of_a_large_request(gateway: Gateway, name: str) -> None:
+    for body in ({name: 1}, {"response_format": {"type": name}}):
+        answer = await gateway.chat(**body)
+        assert answer.status_code == 400
+        assert len(answer.content) < 2000
+
+
+async def test_messages_that_cannot_fit_are_refused_without_being_encoded(gateway: Gateway) -> None:
+    tokenizer = gateway.serving.model.tokenizer
+    with patch.object(tokenizer, "encode", side_effect=AssertionError("it was encoded")):
+        answer = await gateway.chat(messages=[{"role": "user", "content": "a " * 1_000_000}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+async def test_a_body_that_never_ends_is_given_up() -> None:
+    class Endless:
+        async def body(self) -> bytes:
+            return await asyncio.Future()
+
+    with pytest.raises(ApiError) as refused:
+        await read_body(Endless(), 0.01)  # type: ignore[arg-type]
+    assert refused.value.status == 408
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_the_server(gateway: Gateway) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    before = gateway.serving.telemetry.disconnected._value.get()
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    async with asyncio.timeout(10):
+        while gateway.serving.telemetry.disconnected._value.get() == before:  # noqa: ASYNC110 - a counter
+            await asyncio.sleep(0.005)
+    assert gateway.serving.admission.num_in_flight == 0
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'{"messages": ' + b"[" * 50_000, b'{"messages":"\xff"}', b"null"])
 async def test_a_body_that_is_no_request_is_a_400(gateway: Gateway, body: bytes) -> None:
     answer = await gateway.http.post("/v1/chat/completions", content=body)
@@ -292,7 +384,6 @@ async def test_an_engine_that_fails_midway_is_a_500(gateway: Gateway) -> None:
 
 
 async def test_more_requests_than_the_limit_are_answered_429() -> None:
-    import asyncio
     import threading
 
     async with running(max_in_flight=2) as gateway:

@@ -123,7 +123,7 @@ def test_messages_are_plain_for_templates() -> None:
 
 def test_a_tool_is_plain_for_templates_in_the_order_it_was_sent() -> None:
     text = json.dumps(TOOL)
-    assert json.dumps(plain_tool(msgspec.json.decode(text, type=Tool))) == text
+    assert json.dumps(plain_tool(msgspec.json.decode(text, type=Tool), "tools[0]")) == text
 
 
 @pytest.mark.parametrize(
