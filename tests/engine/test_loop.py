@@ -99,6 +99,7 @@ async def test_the_same_seed_gives_the_same_answer_and_other_seeds_others() -> N
     assert answers[0] == answers[1]
     assert len(set(answers)) == 4
 
+
 async def test_a_constrained_answer_is_valid_and_says_that_it_is_complete() -> None:
     async with LocalEngine(CONFIG) as engine:
         done = await engine.generate(request("a", "Who?", JsonSchema.of(SCHEMA), temperature=1.0, max_tokens=200))
