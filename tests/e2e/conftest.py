@@ -41,7 +41,7 @@ class Server:
     def engine(self) -> psutil.Process:
         """The engine's process as of now."""
         for child in psutil.Process(self.process.pid).children():
-            if "engine" in child.cmdline():
+            if child.status() != psutil.STATUS_ZOMBIE and "engine" in child.cmdline():
                 return child
         raise AssertionError("no engine process")
 

@@ -147,12 +147,13 @@ def test_a_client_that_disconnects_while_it_waits_for_a_whole_answer_stops_it(ow
 def test_an_engine_killed_mid_stream_is_an_sse_error_then_503_then_service_again(own_server: Server) -> None:
     body = {"model": "sapling", "messages": HELLO, "max_tokens": 1500, "ignore_eos": True, "stream": True}
     events: list[str] = []
+    engine = own_server.engine
     with httpx.stream("POST", f"{own_server.url}/v1/chat/completions", json=body, timeout=60) as stream:
         for line in stream.iter_lines():
             if line.startswith("data: "):
                 events.append(line.removeprefix("data: "))
-            if len(events) == 3:
-                own_server.engine.kill()
+                if len(events) == 3:
+                    engine.kill()
     errors = [json.loads(event)["error"] for event in events if "error" in event]
     assert len(errors) == 1, events[-2:]
     assert errors[0]["code"] == "engine_unavailable"
