@@ -141,9 +141,13 @@ def _model(folder: Path | None) -> list[Finding]:
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     findings = [Finding("Model", "ok", f"{folder} ({size / 2**20:.0f} MiB of weights)")]
     config = folder / "tokenizer_config.json"
-    has_template = (folder / "chat_template.jinja").is_file() or (
-        config.is_file() and "chat_template" in json.loads(config.read_text("utf-8"))
-    )
+    try:
+        has_template = (folder / "chat_template.jinja").is_file() or (
+            config.is_file() and "chat_template" in json.loads(config.read_text("utf-8"))
+        )
+    except (OSError, ValueError) as error:
+        advice = "Download the whole model folder from its publisher again."
+        return [Finding("Model", "missing", f"{config} cannot be read: {error}", advice)]
     if not has_template:
         findings.append(
             Finding("Chat template", "absent", "none", "Chat needs chat_template.jinja in the model's folder.")
@@ -158,7 +162,7 @@ def _port(host: str, port: int) -> Finding:
         try:
             probe.bind((host, port))
         except OSError as error:
-            advice = "Stop what listens there, or serve with another --port."
+            advice = "Stop what listens there, or serve with another --port or --host."
             return Finding(name, "absent", f"{host}:{port}: {error.strerror or error}", advice)
     return Finding(name, "ok", f"free on {host}")
 

@@ -114,7 +114,9 @@ def _bind(server: ServerConfig) -> socket.socket:
     except OSError as error:
         listener.close()
         why = error.strerror or str(error)
-        raise StartError(f"Cannot listen on {server.host}:{server.port}: {why}. Choose another --port.") from error
+        raise StartError(
+            f"Cannot listen on {server.host}:{server.port}: {why}. Choose another --port or --host."
+        ) from error
     return listener
 
 

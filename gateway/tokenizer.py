@@ -104,11 +104,20 @@ class ChatTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> ChatTokenizer:
-        """From a model's folder: tokenizer.json, tokenizer_config.json and chat_template.jinja."""
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        """From a model's folder: tokenizer.json, tokenizer_config.json and chat_template.jinja.
+
+        Raises OSError or ValueError, with the file's name, for one that cannot be read.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises nothing more particular
+            raise ValueError(f"tokenizer.json cannot be read: {error}") from error
         config = _read_json(folder / "tokenizer_config.json")
         source = _template_source(folder, config)
-        template = None if source is None else ChatTemplate(source, _special_tokens(config))
+        try:
+            template = None if source is None else ChatTemplate(source, _special_tokens(config))
+        except jinja2.TemplateError as error:
+            raise ValueError(f"the chat template cannot be compiled: {error}") from error
         return cls(tokenizer, template)
 
     @property
@@ -251,7 +260,10 @@ def plain_tool(tool: Tool, param: str) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path.name} is not a JSON object: {error}") from error
 
 
 def _template_source(folder: Path, config: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 import gateway.serve
 from gateway.cli import main
 from gateway.config import ServeConfig, model_problems
+from gateway.tokenizer import ChatTokenizer
 from tests.fakes.engine import MODEL
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +112,36 @@ def run_espalier(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "gateway", *arguments],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("tokenizer.json", "{bad", "tokenizer.json cannot be read"),
+        ("tokenizer_config.json", "{bad", "tokenizer_config.json is not a JSON object"),
+        ("chat_template.jinja", "{% if %}", "chat template cannot be compiled"),
+    ],
+)
+def test_a_damaged_file_of_the_model_is_named_where_serving_would_begin(
+    tmp_path: Path, name: str, content: str, words: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=words):
+        ChatTokenizer.load(folder)
+
+
+def test_the_doctor_reports_a_damaged_file_of_the_model(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    (folder / "tokenizer_config.json").write_text("{bad")
+    result = CliRunner().invoke(main, ["doctor", "--json", "--model", str(folder)])
+    assert result.exit_code == 1
+    (finding,) = [entry for entry in json.loads(result.output) if entry["name"] == "Model"]
+    assert finding["status"] == "missing"
+    assert "tokenizer_config.json" in finding["found"]
 
 
 SERVE = """
