@@ -9,6 +9,7 @@ import click
 BENCHES = {
     "prefix": "Time to first token with a warm prefix cache against a flushed one.",
     "sampler": "Cost of drawing a step's tokens, with and without masks.",
+    "sapling": "What the embedded model gets right, with the constraint and without.",
     "smoke": "Tokens per second: constrained, unconstrained, and transformers' generate.",
 }
 
