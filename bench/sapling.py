@@ -54,8 +54,7 @@ def load_corpus() -> Any:
     folder = str(Path(__file__).parents[1] / "fixtures")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    corpus = import_module("sapling_corpus")
-    return corpus if hasattr(corpus, "evaluation") else import_module("bench.sapling_shim")
+    return import_module("sapling_corpus")
 
 
 @click.command()
@@ -196,16 +195,21 @@ def is_right(one: Judged) -> bool:
 
 
 def describe(one: Judged) -> str:
-    """Prompt, wanted and given answers, each a JSON value on a line."""
+    """Prompt, wanted and given answers, a line each."""
     *prompt, wanted = one.example.messages
-    given = {"without": one.free, "constrained": one.constrained}
-    said = {
-        name: answer and {"content": answer.content, "calls": [*map(str, answer.calls)], "cut": answer.cut}
-        for name, answer in given.items()
+    answers = {"constrained": one.constrained, "unconstrained": one.free}
+    given = {
+        f"{column}{', cut' if answer.cut else ''}": answer.written
+        for column, answer in answers.items()
+        if answer is not None
     }
-    parts = {"prompt": prompt, **offer(one.example), "wanted": wanted, **said}
-    lines = [f"  {name}: {json.dumps(part, ensure_ascii=False)}" for name, part in parts.items()]
+    parts = {"prompt": prompt, **offer(one.example), "wanted": wanted.get("tool_calls") or wanted["content"], **given}
+    lines = [f"  {name}: {_line(part)}" for name, part in parts.items()]
     return "\n".join([one.example.task, *lines])
+
+
+def _line(part: Any) -> str:
+    return part.replace("\n", "\\n") if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
 
 
 def count(judged: Mapping[str, Iterable[Judged]]) -> Tally:

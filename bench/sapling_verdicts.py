@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -13,8 +14,15 @@ from jsonschema import Draft202012Validator
 Json = Any
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
-NOT_JSON = object()
-"""Stands for the value of a text that is no JSON document; equal to nothing else."""
+
+
+class NotJson(Enum):
+    """Stands for the value of a text that is no JSON document; equal to nothing else."""
+
+    NOT_JSON = "not JSON"
+
+
+NOT_JSON = NotJson.NOT_JSON
 
 
 class Wanted(Protocol):
@@ -39,17 +47,20 @@ class Answer(msgspec.Struct, frozen=True):
     calls: tuple[Json, ...] = ()
     cut: bool = False
     """It did not end by itself within the tokens it was given."""
+    written: str = ""
+    """As it came, for people to read."""
 
     @classmethod
     def of_text(cls, text: str, *, cut: bool = False) -> Answer:
         """Reads the calls out of what a model wrote without a constraint. Words after a call make it NOT_JSON."""
         content, *blocks = text.split(OPENING)
-        return cls(content.removesuffix("\n"), tuple(_call(block) for block in blocks), cut)
+        return cls(content.removesuffix("\n"), tuple(_call(block) for block in blocks), cut, text)
 
     @classmethod
-    def of_message(cls, content: str | None, calls: Iterable[tuple[str, str]], *, cut: bool = False) -> Answer:
+    def of_message(cls, content: str | None, calls: Sequence[tuple[str, str]], *, cut: bool = False) -> Answer:
         """From OpenAI's message; `calls` are names with the texts of their arguments."""
-        return cls(content or "", tuple(_named(name, parse(arguments)) for name, arguments in calls), cut)
+        written = " ".join([content or "", *(f"{name}({arguments})" for name, arguments in calls)]).strip()
+        return cls(content or "", tuple(_named(name, parse(arguments)) for name, arguments in calls), cut, written)
 
 
 def _named(name: str, arguments: Json) -> Json:

@@ -181,7 +181,7 @@ def test_a_call_that_nobody_could_run_is_invalid_and_not_exact(text: str, is_jso
 
 def test_words_before_a_call_do_not_count() -> None:
     answer = Answer.of_text("Let me look.\n" + written(WEATHER))
-    assert answer == Answer("Let me look.", (WEATHER,))
+    assert (answer.content, answer.calls) == ("Let me look.", (WEATHER,))
     assert all(right for _, right in judge(CALL, answer))
 
 
@@ -201,8 +201,8 @@ def test_a_label_is_valid_when_it_is_one_of_the_choices(text: str, valid: int) -
 
 
 def test_a_servers_calls_are_read_like_written_ones() -> None:
-    assert Answer.of_message(None, [("weather", '{"city": "Oslo"}')]) == Answer.of_text(written(WEATHER))
-    assert Answer.of_message(None, [("weather", "{")]).calls == (NOT_JSON,)
+    assert Answer.of_message(None, [("weather", '{"city": "Oslo"}')]).calls == Answer.of_text(written(WEATHER)).calls
+    assert Answer.of_message(None, [("weather", "{")]).calls == Answer.of_text("<tool_call>\n{").calls == (NOT_JSON,)
 
 
 def test_an_interval_holds_its_share_and_narrows_with_the_number() -> None:
@@ -245,7 +245,10 @@ def test_rows_keep_both_columns_apart_and_targets_look_at_the_constrained_one() 
 
 
 def test_a_wrong_answer_is_shown_with_its_prompt_and_what_was_wanted() -> None:
-    shown = describe(Judged(CALL, Answer("No."), Answer.of_text("<tool_call>\n{")))
-    assert '"role": "user"' in shown
-    assert '"city": "Oslo"' in shown.partition("wanted: ")[2]
-    assert "No." in shown
+    given = Answer.of_message("Well.", [("weather", '{"city": "Os')], cut=True)
+    shown = describe(Judged(CALL, Answer.of_text("Let me look.\n<tool_call>\n{"), given))
+    assert [line.strip().partition(": ")[0] for line in shown.splitlines()] == [
+        "test", "prompt", "tools", "wanted", "constrained, cut", "unconstrained"
+    ]  # fmt: skip
+    assert 'weather({"city": "Os' in shown
+    assert "Let me look.\\n<tool_call>\\n{" in shown
