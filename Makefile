@@ -28,6 +28,7 @@ test-slow: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench smoke --json bench/results/smoke.json
 	$(BIN)/python -m bench prefix --json bench/results/prefix.json
+	$(BIN)/python -m bench sapling --json bench/results/sapling.json
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
