@@ -75,9 +75,11 @@ def main(
     chosen = {name: list(itertools.islice(corpus.evaluation(name, seed), num_examples)) for name in names}
     with serving(*(("--model", str(model)) if model else ())) as url:
         judged = asyncio.run(ask_suites(f"{url}/v1", chosen, show))
-    tally = count(judged)
-    figures = rows(tally)
-    Report(
+    report_of(count(judged), num_examples, seed).publish(json_path)
+
+
+def report_of(tally: Tally, num_examples: int, seed: int) -> Report:
+    return Report(
         bench="sapling",
         question="What does the embedded model get right on held-out conversations, with the constraint and without?",
         method=[
@@ -96,9 +98,9 @@ def main(
             "every constrained answer that was not cut is what its constraint allows",
             "both prompts of a conversation have the same number of tokens",
         ],
-        figures=figures,
+        figures=rows(tally),
         targets=targets(tally),
-    ).publish(json_path)
+    )
 
 
 # ---- requests

@@ -122,12 +122,13 @@ def judge(example: Wanted, answer: Answer) -> Verdicts:
     - JSON: `exact` (the whole value), `fields` (once for every path in the wanted or the given value), `valid JSON`,
       `valid` (under the schema). Of a key that stands twice the last counts; text beside the document makes it no JSON.
     - one of `choices`: `exact`, `valid` (one of them).
-    - words: `exact`, letter for letter, without a call.
+    - words: `exact`, letter for letter, without a call. A JSON object among them, wanted without a schema, is judged as
+      JSON but for `valid`.
     """
     wanted = example.messages[-1]
     if wanted.get("tool_calls"):
         verdicts = _judge_calls(example, answer)
-    elif example.schema is not None:
+    elif example.schema is not None or isinstance(parse(wanted["content"]), dict):
         verdicts = _judge_json(example.schema, parse(wanted["content"]), parse(answer.content))
     else:
         verdicts = _judge_words(example, answer)
@@ -161,13 +162,18 @@ def calls_are_valid(example: Wanted, answer: Answer) -> bool:
     )
 
 
-def _judge_json(schema: Mapping[str, Json], wanted: Json, given: Json) -> Verdicts:
+def _judge_json(schema: Mapping[str, Json] | None, wanted: Json, given: Json) -> Verdicts:
     yield "exact", key_of(given) == key_of(wanted)
     expected, found = dict(leaves(wanted)), dict(leaves(given))
     for path in expected | found:
         yield "fields", expected.get(path) == found.get(path)
     yield "valid JSON", given is not NOT_JSON
-    yield "valid", given is not NOT_JSON and Draft202012Validator(schema).is_valid(given)
+    if schema is not None:
+        yield "valid", _is_valid(schema, given)
+
+
+def _is_valid(schema: Mapping[str, Json], given: Json) -> bool:
+    return given is not NOT_JSON and bool(Draft202012Validator(schema).is_valid(given))
 
 
 def _judge_words(example: Wanted, answer: Answer) -> Verdicts:
@@ -186,8 +192,7 @@ def keeps_promise(example: Wanted, answer: Answer) -> bool:
     if answer.calls:
         return calls_are_valid(example, answer)
     if example.schema is not None:
-        given = parse(answer.content)
-        return given is not NOT_JSON and Draft202012Validator(example.schema).is_valid(given)
+        return _is_valid(example.schema, parse(answer.content))
     return example.choices is None or answer.content in example.choices
 
 

@@ -194,6 +194,12 @@ def test_words_are_compared_letter_for_letter(text: str) -> None:
     assert scores(WORDS, Answer.of_text(text)) == {"exact": (0, 1)}
 
 
+def test_an_object_wanted_without_a_schema_is_compared_by_value() -> None:
+    example = wanting('{"a": 1.50}')
+    assert scores(example, Answer('{"a":1.5}')) == {"exact": (1, 1), "fields": (1, 1), "valid JSON": (1, 1)}
+    assert scores(example, Answer("1.50")) == {"exact": (0, 1), "fields": (0, 2), "valid JSON": (1, 1)}
+
+
 @pytest.mark.parametrize(("text", "valid"), [("bad", 1), ("good.", 0), ("Good", 0)])
 def test_a_label_is_valid_when_it_is_one_of_the_choices(text: str, valid: int) -> None:
     assert scores(LABEL, Answer(text)) == {"exact": (0, 1), "valid": (valid, 1)}
