@@ -81,7 +81,7 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")
 def canonical(spec: GrammarSpec) -> GrammarSpec:
     """The same language in one spelling: JSON text is re-serialised without insignificant whitespace.
 
-    Text that is not JSON is left as it is, for the compiler to refuse with a position.
+    Text that is not JSON, or not Unicode, is left as it is, for the compiler to refuse with a position.
     """
     match spec:
         case JsonSchema(schema=text):
@@ -109,7 +109,9 @@ def spec_len(spec: GrammarSpec) -> int:
 
 def _compact_json(text: str) -> str:
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        compact = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        compact.encode()  # fails on half a surrogate pair
+        return compact
     except (ValueError, RecursionError):
         return text
 

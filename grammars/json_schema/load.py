@@ -29,6 +29,8 @@ class Document:
         _check_depth(text)
         self.root = _parse(text)
         _check_root(self.root)
+        if "\\u" in text:
+            _check_characters(self.root)
         draft: Any = validator_for(self.root, default=jsonschema.Draft202012Validator)
         if draft is jsonschema.Draft3Validator:
             raise GrammarError("invalid_schema", "Draft 3 is not supported; use draft 4 or later.", pointer="/$schema")
@@ -141,6 +143,19 @@ def _parse(text: str) -> Any:
     except ValueError:  # of all that json.loads raises, the guard of int(): conversion takes quadratic time
         message = f"The schema has an integer of more than {sys.get_int_max_str_digits()} digits."
         raise GrammarError("invalid_schema", message, pointer="") from None
+
+
+def _check_characters(root: Any) -> None:
+    """Refuses half a surrogate pair, which JSON can spell and no UTF-8 text can hold."""
+    waiting: list[tuple[str, Any]] = [("", root)]
+    while waiting:
+        pointer, value = waiting.pop()
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        texts = [*value] if isinstance(value, dict) else [value] if isinstance(value, str) else []
+        if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+            message = "A string here has an unpaired surrogate (\\ud800 to \\udfff), which is no character."
+            raise GrammarError("invalid_schema", message, pointer=pointer)
+        waiting += [(child(pointer, key), below) for key, below in inner]
 
 
 def _check_root(root: Any) -> None:

@@ -357,6 +357,8 @@ def test_what_a_discriminator_tells_apart_is_always_generated(compiler: GrammarC
         ('{"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}}', "invalid_schema", ""),
         ("false", "invalid_schema", ""),
         ('{"type":', "invalid_schema", None),
+        (r'{"properties": {"a": {"const": ["\ud800"]}}}', "invalid_schema", "/properties/a/const/0"),
+        (r'{"properties": {"\udc00x": true}}', "invalid_schema", "/properties"),
         ('{"minimum": NaN}', "invalid_schema", ""),
         ("[" * 400 + "]" * 400, "grammar_too_large", ""),
         ('{"items":' * 90_000 + "{}" + "}" * 90_000, "grammar_too_large", ""),
