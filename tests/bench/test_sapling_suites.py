@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from tokenizers import Tokenizer
 
-from bench.sapling import constraint_of, load_corpus, openai_messages
+from bench.sapling import MAX_TOKENS, constraint_of, load_corpus, openai_messages
 from bench.sapling_verdicts import Answer, judge, keeps_promise
 
 CORPUS = load_corpus()
+TOKENIZER = Path(__file__).parents[2] / "fixtures" / "sapling" / "tokenizer.json"
 
 
 def taken(suite: str, count: int = 100) -> list[Any]:
@@ -32,6 +35,12 @@ def test_the_right_answer_earns_everything_and_an_empty_one_nothing(suite: str) 
         assert all(earned for _, earned in judge(example, right)), example
         assert keeps_promise(example, right), example
         assert not any(earned for _, earned in judge(example, Answer(""))), example
+
+
+@pytest.mark.parametrize("suite", CORPUS.SUITES)
+def test_no_right_answer_is_as_long_as_the_limit_that_cuts(suite: str) -> None:
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    assert max(len(tokenizer.encode(right_answer(example).written).ids) for example in taken(suite)) < MAX_TOKENS / 2
 
 
 @pytest.mark.parametrize("suite", ["extraction", "renamed", "classification", "tool_call", "parallel_calls"])
