@@ -1,0 +1,378 @@
+"""Regular expressions over bytes with intersection and complement, built lazily into automata by derivatives.
+
+Expressions are hash-consed: equal ones have the same id, a small integer, so an id is also a state of a deterministic
+automaton, whose transitions are derivatives (Brzozowski 1964; Owens, Reppy, Turon 2009, "Regular-expression
+derivatives re-examined", whose approximate derivative classes are used here). Counted repeats stay counted, so that
+`(a{1,1000}){1,1000}` is three nodes, and only the counts that a text reaches are ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOTHING: Final = 0
+"""The expression that matches no text."""
+EMPTY: Final = 1
+"""The expression that matches the empty text alone."""
+ALL: Final = 2
+"""The expression that matches every text."""
+
+ALL_BYTES: Final = (1 << 256) - 1
+
+_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT = range(6)
+
+ByteSet = int
+"""Bit `b` is set where byte `b` is in the set."""
+
+
+class FuelError(RuntimeError):
+    """Building took more steps than it was given."""
+
+
+def byte_set(bytes_in: Iterable[int]) -> ByteSet:
+    return reduce(lambda mask, byte: mask | 1 << byte, bytes_in, 0)
+
+
+def byte_range(low: int, high: int) -> ByteSet:
+    """The bytes from `low` to `high`, both included."""
+    return (1 << (high + 1)) - (1 << low)
+
+
+def bytes_of(mask: ByteSet) -> NDArray[np.intp]:
+    """The members of a set, ascending."""
+    bits = np.unpackbits(np.frombuffer(mask.to_bytes(32, "little"), np.uint8), bitorder="little")
+    return np.flatnonzero(bits)
+
+
+class ByteRegexes:
+    """An arena of expressions. Ids are valid in their own arena only. Not safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[int, ...], int] = {}
+        self._nodes: list[tuple[int, ...]] = []
+        self._nullable: list[bool] = []
+        self._positive: list[bool] = []
+        self._classes: dict[int, tuple[ByteSet, ...]] = {}
+        self._derivatives: dict[tuple[int, int], int] = {}
+        self._rows: dict[int, NDArray[np.int32]] = {}
+        self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
+        self.fuel = 1 << 62
+        """Derivatives that may still be taken; FuelError below zero."""
+        for key, nullable in (((_UNION,), False), ((_CONCAT,), True), ((_NOT, NOTHING), True)):
+            self._node(key, nullable, positive=True)  # NOTHING, EMPTY and ALL, in this order
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    # ---- expressions
+
+    def bytes(self, mask: ByteSet) -> int:
+        """One byte out of a set."""
+        return self._node((_BYTES, mask), nullable=False, positive=True) if mask else NOTHING
+
+    def literal(self, text: bytes) -> int:
+        made = EMPTY
+        for byte in reversed(text):
+            made = self._pair(self.bytes(1 << byte), made)
+        return made
+
+    def literals(self, texts: Iterable[bytes]) -> int:
+        """Any of some texts, as a trie: a derivative costs as much as there are branches, not texts."""
+        return self._trie(sorted(set(texts)), 0)
+
+    def concat(self, *parts: int) -> int:
+        made = EMPTY
+        for part in reversed(parts):
+            made = self._append(part, made)
+        return made
+
+    def union(self, *parts: int) -> int:
+        """Any of some expressions."""
+        mask, members = 0, set[int]()
+        for part in self._flattened(_UNION, parts):
+            kind, *rest = self._nodes[part]
+            if part == ALL:
+                return ALL
+            if kind == _BYTES:
+                mask |= rest[0]
+            elif part != NOTHING:
+                members.add(part)
+        if EMPTY in members and any(self._nullable[part] for part in members if part != EMPTY):
+            members.discard(EMPTY)
+        if mask:
+            members.add(self.bytes(mask))
+        if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
+            return ALL
+        return self._set_node(_UNION, members, NOTHING, nullable=any(self._nullable[part] for part in members))
+
+    def intersection(self, *parts: int) -> int:
+        """All of some expressions."""
+        mask, members = ALL_BYTES, set[int]()
+        for part in self._flattened(_INTER, parts):
+            kind, *rest = self._nodes[part]
+            if part == NOTHING:
+                return NOTHING
+            if kind == _BYTES:
+                mask &= rest[0]
+            elif part != ALL:
+                members.add(part)
+        if EMPTY in members:
+            return EMPTY if mask == ALL_BYTES and all(self._nullable[part] for part in members) else NOTHING
+        if mask != ALL_BYTES:
+            if not mask:
+                return NOTHING
+            members.add(self.bytes(mask))
+        if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
+            return NOTHING
+        return self._set_node(_INTER, members, ALL, nullable=all(self._nullable[part] for part in members))
+
+    def complement(self, expr: int) -> int:
+        """Every text that `expr` does not match."""
+        if expr == ALL:
+            return NOTHING
+        kind, *rest = self._nodes[expr]
+        if kind == _NOT:
+            return rest[0]
+        return self._node((_NOT, expr), nullable=not self._nullable[expr], positive=False) if expr else ALL
+
+    def repeat(self, body: int, least: int = 0, most: int | None = None) -> int:
+        """`body` from `least` to `most` times; None is no limit."""
+        if most is not None and most < least:
+            return NOTHING
+        if body == NOTHING:
+            return EMPTY if least == 0 else NOTHING
+        if body == EMPTY or most == 0:
+            return EMPTY
+        if body == ALL or (body == self._node((_BYTES, ALL_BYTES), False, True) and (least, most) == (0, None)):
+            return ALL
+        if (least, most) == (1, 1):
+            return body
+        kind, *rest = self._nodes[body]
+        if kind == _REPEAT and (merged := _multiplied(rest[1], rest[2], least, most)):
+            return self.repeat(rest[0], *merged)
+        if self._nullable[body]:
+            least = 0
+        nullable = least == 0
+        return self._node((_REPEAT, body, least, -1 if most is None else most), nullable, self._positive[body])
+
+    # ---- automaton
+
+    def accepts(self, expr: int) -> bool:
+        """Whether the empty text matches."""
+        return self._nullable[expr]
+
+    def derivative(self, expr: int, byte: int) -> int:
+        """What may follow `byte` in a match of `expr`. Not yet cut where nothing can match any more: see `step`."""
+        for mask in self.classes(expr):
+            if mask >> byte & 1:
+                return self._derive(expr, (mask & -mask).bit_length() - 1)
+        raise AssertionError("classes cover all bytes")
+
+    def step(self, expr: int, byte: int) -> int:
+        """The state after one more byte: `NOTHING`, or an expression that some text matches."""
+        return int(self.row(expr)[byte])
+
+    def row(self, expr: int) -> NDArray[np.int32]:
+        """[256] int32, read-only: `step` for every byte."""
+        row = self._rows.get(expr)
+        if row is None:
+            row = np.zeros(256, np.int32)
+            for mask in self.classes(expr):
+                target = self._derive(expr, (mask & -mask).bit_length() - 1)
+                if target and self.is_live(target):
+                    row[bytes_of(mask)] = target
+            row.flags.writeable = False
+            self._rows[expr] = row
+        return row
+
+    def is_live(self, expr: int) -> bool:
+        """Whether any text matches. Without complement and intersection that is so for all but `NOTHING`."""
+        if self._positive[expr]:
+            return expr != NOTHING
+        known = self._live.get(expr)
+        return self._search_live(expr) if known is None else known
+
+    def classes(self, expr: int) -> tuple[ByteSet, ...]:
+        """A partition of the bytes; those of one set have the same derivative."""
+        found = self._classes.get(expr)
+        if found is None:
+            found = self._classes[expr] = self._partition(expr)
+        return found
+
+    # ---- inside
+
+    def _node(self, key: tuple[int, ...], nullable: bool, positive: bool) -> int:
+        made = self._ids.get(key)
+        if made is None:
+            made = self._ids[key] = len(self._nodes)
+            self._nodes.append(key)
+            self._nullable.append(nullable)
+            self._positive.append(positive)
+        return made
+
+    def _set_node(self, kind: int, members: set[int], neutral: int, *, nullable: bool) -> int:
+        if not members:
+            return neutral
+        if len(members) == 1:
+            return members.pop()
+        positive = kind == _UNION and all(self._positive[part] for part in members)
+        return self._node((kind, *sorted(members)), nullable, positive)
+
+    def _flattened(self, kind: int, parts: Iterable[int]) -> Iterable[int]:
+        for part in parts:
+            node = self._nodes[part]
+            if node[0] == kind and part != NOTHING:
+                yield from node[1:]
+            else:
+                yield part
+
+    def _append(self, first: int, rest: int) -> int:
+        """The concatenation of two expressions, bracketed to the right."""
+        chain: list[int] = []
+        while self._nodes[first][0] == _CONCAT and first != EMPTY:
+            _, head, first = self._nodes[first]
+            chain.append(head)
+        made = self._pair(first, rest)
+        for head in reversed(chain):
+            made = self._pair(head, made)
+        return made
+
+    def _pair(self, head: int, rest: int) -> int:
+        if NOTHING in (head, rest):
+            return NOTHING
+        if head == EMPTY:
+            return rest
+        if rest == EMPTY or (head == ALL == rest):
+            return head
+        if merged := self._added(head, rest):
+            return merged
+        nullable = self._nullable[head] and self._nullable[rest]
+        return self._node((_CONCAT, head, rest), nullable, self._positive[head] and self._positive[rest])
+
+    def _added(self, head: int, rest: int) -> int:
+        """`x{a,b} x{c,d}` as one repeat, whatever follows it; 0 where it isn't one."""
+        node = self._nodes[rest]
+        second, tail = (node[1], node[2]) if node[0] == _CONCAT else (rest, EMPTY)
+        first, other = self._nodes[head], self._nodes[second]
+        if _REPEAT not in (first[0], other[0]):
+            return 0
+        body, least, most = first[1:] if first[0] == _REPEAT else (head, 1, 1)
+        also, add_least, add_most = other[1:] if other[0] == _REPEAT else (second, 1, 1)
+        if body != also:
+            return 0
+        total = None if most < 0 or add_most < 0 else most + add_most
+        return self._pair(self.repeat(body, least + add_least, total), tail)
+
+    def _trie(self, texts: Sequence[bytes], depth: int) -> int:
+        parts = [EMPTY] if texts and len(texts[0]) == depth else []
+        begin = len(parts)
+        while begin < len(texts):
+            byte, end = texts[begin][depth], begin + 1
+            while end < len(texts) and texts[end][depth] == byte:
+                end += 1
+            if end - begin == 1:
+                parts.append(self.literal(texts[begin][depth:]))
+            else:
+                parts.append(self._pair(self.bytes(1 << byte), self._trie(texts[begin:end], depth + 1)))
+            begin = end
+        return self.union(*parts)
+
+    def _partition(self, expr: int) -> tuple[ByteSet, ...]:
+        kind, *rest = self._nodes[expr]
+        match kind:
+            case _ if expr in (NOTHING, EMPTY, ALL):
+                return (ALL_BYTES,)
+            case 0:
+                others = ALL_BYTES & ~rest[0]
+                return (rest[0], others) if others else (rest[0],)
+            case 1 if not self._nullable[rest[0]]:
+                return self.classes(rest[0])
+            case 5 | 4:
+                return self.classes(rest[0])
+            case _:
+                return reduce(_refined, (self.classes(part) for part in rest))
+
+    def _derive(self, expr: int, byte: int) -> int:
+        key = (expr, byte)
+        made = self._derivatives.get(key)
+        if made is None:
+            self.fuel -= 1
+            if self.fuel < 0:
+                raise FuelError("the regular expression takes too many steps")
+            made = self._derivatives[key] = self._derived(expr, byte)
+        return made
+
+    def _derived(self, expr: int, byte: int) -> int:
+        kind, *rest = self._nodes[expr]
+        match kind:
+            case 0:
+                return EMPTY if rest[0] >> byte & 1 else NOTHING
+            case 1:
+                if expr == EMPTY:
+                    return NOTHING
+                head, tail = rest
+                first = self._append(self._derive(head, byte), tail)
+                return self.union(first, self._derive(tail, byte)) if self._nullable[head] else first
+            case 2:
+                return self.union(*(self._derive(part, byte) for part in rest))
+            case 3:
+                return self.intersection(*(self._derive(part, byte) for part in rest))
+            case 4:
+                return self.complement(self._derive(rest[0], byte))
+            case _:
+                body, least, most = rest
+                left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
+                return self._append(self._derive(body, byte), left)
+
+    def _search_live(self, expr: int) -> bool:
+        """Whether a nullable expression can be reached; decides it for all that was passed on the way."""
+        parents: dict[int, list[int]] = {expr: []}
+        waiting = [expr]
+        found: list[int] = []
+        while waiting and not found:
+            here = waiting.pop()
+            if self._nullable[here] or self._live.get(here) or (self._positive[here] and here != NOTHING):
+                found.append(here)
+                break
+            for mask in self.classes(here):
+                target = self._derive(here, (mask & -mask).bit_length() - 1)
+                if self._live.get(target) is False:
+                    continue
+                if target not in parents:
+                    parents[target] = []
+                    waiting.append(target)
+                parents[target].append(here)
+        if not found:
+            self._live.update(dict.fromkeys(parents, False))
+            return False
+        while found:
+            here = found.pop()
+            self._live[here] = True
+            found += parents.pop(here, ())
+        return self._live.get(expr, False)
+
+
+def _multiplied(least: int, most: int, times: int, most_times: int | None) -> tuple[int, int | None] | None:
+    """The counts of `(x{least,most}){times,most_times}` as one range of counts of x, if they are one.
+
+    They are where `n` rounds reach up to what `n + 1` rounds begin with, for the smallest `n` and then for all.
+    """
+    if most >= 0 and most * times + 1 < least * (times + 1) and most_times != times:
+        return None
+    if most < 0 and times == 0 and least > 1:
+        return None
+    upper = None if most < 0 or most_times is None else most * most_times
+    return least * times, upper
+
+
+def _refined(left: tuple[ByteSet, ...], right: tuple[ByteSet, ...]) -> tuple[ByteSet, ...]:
+    if len(left) == 1 or left == right:
+        return right
+    if len(right) == 1:
+        return left
+    return tuple(both for one in left for other in right if (both := one & other))

@@ -1,0 +1,208 @@
+"""Byte expressions against Python's `re`, and against set algebra where `re` has no spelling."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grammars.byte_regex import (
+    ALL,
+    ALL_BYTES,
+    EMPTY,
+    NOTHING,
+    ByteRegexes,
+    FuelError,
+    byte_range,
+    byte_set,
+    bytes_of,
+)
+
+Recipe = tuple[object, ...]
+"""An expression as data: what it is made of, and how `re` spells it."""
+
+LETTERS = "abc"
+
+
+def recipes(boolean: bool) -> st.SearchStrategy[Recipe]:
+    leaf = st.sampled_from([("text", t) for t in ("", "a", "b", "ab", "ca")] + [("any", "ab"), ("any", "bc")])
+
+    def grown(inner: st.SearchStrategy[Recipe]) -> st.SearchStrategy[Recipe]:
+        kinds = ["concat", "union"] + (["inter"] if boolean else [])
+        pair = st.tuples(st.sampled_from(kinds), inner, inner)
+        counts = st.tuples(st.integers(0, 3), st.one_of(st.none(), st.integers(0, 3)))
+        repeated = st.tuples(st.just("repeat"), inner, counts)
+        return st.one_of(pair, repeated, st.tuples(st.just("not"), inner)) if boolean else st.one_of(pair, repeated)
+
+    return st.recursive(leaf, grown, max_leaves=8)
+
+
+def build(arena: ByteRegexes, recipe: Recipe) -> int:
+    match recipe:
+        case ("text", str(text)):
+            return arena.literal(text.encode())
+        case ("any", str(letters)):
+            return arena.bytes(byte_set(letters.encode()))
+        case ("concat", left, right):
+            return arena.concat(build(arena, left), build(arena, right))  # type: ignore[arg-type]
+        case ("union", left, right):
+            return arena.union(build(arena, left), build(arena, right))  # type: ignore[arg-type]
+        case ("inter", left, right):
+            return arena.intersection(build(arena, left), build(arena, right))  # type: ignore[arg-type]
+        case ("not", inner):
+            return arena.complement(build(arena, inner))  # type: ignore[arg-type]
+        case ("repeat", inner, (int(least), extra)):
+            most = None if extra is None else least + extra  # type: ignore[operator]
+            return arena.repeat(build(arena, inner), least, most)  # type: ignore[arg-type]
+    raise AssertionError(recipe)
+
+
+def language(recipe: Recipe, texts: frozenset[str]) -> frozenset[str]:
+    """The texts of a prefix- and factor-closed set that match: the meaning, by set algebra alone."""
+    match recipe:
+        case ("text", str(text)):
+            return texts & {text}
+        case ("any", str(letters)):
+            return texts & set(letters)
+        case ("concat", left, right):
+            first, second = language(left, texts), language(right, texts)  # type: ignore[arg-type]
+            return texts & {a + b for a in first for b in second}
+        case ("union", left, right):
+            return language(left, texts) | language(right, texts)  # type: ignore[arg-type]
+        case ("inter", left, right):
+            return language(left, texts) & language(right, texts)  # type: ignore[arg-type]
+        case ("not", inner):
+            return texts - language(inner, texts)  # type: ignore[arg-type]
+        case ("repeat", inner, (int(least), extra)):
+            once, reached = language(inner, texts), frozenset([""])  # type: ignore[arg-type]
+            for _ in range(least):
+                reached = texts & {a + b for a in reached for b in once}
+            total = reached
+            for _ in range(5 if extra is None else extra):  # type: ignore[arg-type]
+                reached = texts & {a + b for a in reached for b in once}
+                total |= reached
+            return total
+    raise AssertionError(recipe)
+
+
+WORDS = frozenset([""] + [a + b + c + d for a in LETTERS for b in ("", *LETTERS) for c in ("", *LETTERS) for d in ("", *LETTERS)])
+
+
+def accepted(arena: ByteRegexes, expr: int, text: str) -> bool:
+    for byte in text.encode():
+        expr = arena.step(expr, byte)
+    return arena.accepts(expr)
+
+
+@settings(deadline=None)
+@given(recipes(boolean=True))
+def test_an_expression_accepts_exactly_its_language(recipe: Recipe) -> None:
+    arena = ByteRegexes()
+    expr, wanted = build(arena, recipe), language(recipe, WORDS)
+    assert {word for word in WORDS if accepted(arena, expr, word)} == wanted
+
+
+@settings(deadline=None)
+@given(recipes(boolean=True))
+def test_every_state_but_nothing_reaches_acceptance(recipe: Recipe) -> None:
+    arena = ByteRegexes()
+    start = build(arena, recipe)
+    states = [start] if arena.is_live(start) else []
+    seen = set(states)
+    while states:
+        state = states.pop()
+        for target in set(arena.row(state).tolist()) - {NOTHING} - seen:
+            seen.add(target)
+            states.append(target)
+    accepting = {state for state in seen if arena.accepts(state)}
+    while True:
+        grown = accepting | {state for state in seen if accepting & set(arena.row(state).tolist())}
+        if grown == accepting:
+            break
+        accepting = grown
+    assert accepting == seen
+
+
+@settings(deadline=None)
+@given(recipes(boolean=True))
+def test_the_bytes_of_a_class_have_one_derivative(recipe: Recipe) -> None:
+    arena = ByteRegexes()
+    expr = build(arena, recipe)
+    classes = arena.classes(expr)
+    assert sum(classes) == ALL_BYTES
+    for mask in classes:
+        assert len({arena._derived(expr, int(byte)) for byte in bytes_of(mask)[:3]}) == 1
+
+
+def test_equal_expressions_have_one_id() -> None:
+    arena = ByteRegexes()
+    a, b, c = (arena.literal(letter) for letter in (b"a", b"b", b"c"))
+    assert arena.union(a, arena.union(b, c)) == arena.union(c, a, b, a) == arena.bytes(byte_range(97, 99))
+    assert arena.concat(arena.concat(a, b), c) == arena.concat(a, arena.concat(b, c)) == arena.literal(b"abc")
+    assert arena.intersection(a, b) == NOTHING
+    assert arena.complement(arena.complement(a)) == a
+    assert arena.union(a, arena.complement(a)) == ALL
+    assert arena.repeat(arena.repeat(a)) == arena.repeat(a) == arena.repeat(arena.repeat(a, 1), 0)
+    assert arena.repeat(arena.bytes(ALL_BYTES)) == ALL
+    assert arena.repeat(NOTHING) == EMPTY
+    assert arena.concat(a, arena.repeat(a, 2, 3), arena.repeat(a, 0, 4), b) == arena.concat(arena.repeat(a, 3, 8), b)
+    assert arena.repeat(arena.repeat(a, 2, 3), 2, 5) == arena.repeat(a, 4, 15)
+    assert arena.repeat(arena.repeat(a, 2, 2), 2, 5) != arena.repeat(a, 4, 10)
+    assert arena.repeat(arena.repeat(a, 2, 2), 3, 3) == arena.repeat(a, 6, 6)
+    assert arena.repeat(arena.repeat(a, 2)) != arena.repeat(a)
+
+
+def test_counted_repeats_stay_counted() -> None:
+    arena = ByteRegexes()
+    nested = arena.repeat(arena.repeat(arena.literal(b"a"), 1, 1000), 1, 1000)
+    assert len(arena) < 10
+    state = nested
+    for _ in range(1500):
+        state = arena.step(state, ord("a"))
+        assert arena.accepts(state)
+
+
+def test_the_guess_at_a_distance_is_made_only_as_far_as_a_text_goes() -> None:
+    arena = ByteRegexes()
+    ab, a = arena.bytes(byte_set(b"ab")), arena.literal(b"a")
+    far = arena.concat(arena.repeat(ab), a, arena.repeat(ab, 30, 30))
+    state = far
+    for byte in b"ab" * 10:
+        state = arena.step(state, byte)
+    assert state != NOTHING
+    assert len(arena) < 3000
+    assert accepted(arena, far, "b" * 7 + "a" + "b" * 30)
+    assert not accepted(arena, far, "b" * 7 + "a" + "b" * 29)
+
+
+def test_ten_thousand_literals_make_a_trie() -> None:
+    arena = ByteRegexes()
+    texts = [f"value-{number}".encode() for number in range(10_000)]
+    choice = arena.literals(texts)
+    assert len(arena) < 5_000
+    for text in (b"value-0", b"value-9999", b"value-123"):
+        assert accepted(arena, choice, text.decode())
+    assert not accepted(arena, choice, "value-10000")
+    assert not accepted(arena, choice, "value-")
+
+
+def test_fuel_runs_out_with_an_error_and_leaves_the_arena_usable() -> None:
+    arena = ByteRegexes()
+    ab, a = arena.bytes(byte_set(b"ab")), arena.literal(b"a")
+    expr = arena.concat(arena.repeat(ab), a, arena.repeat(ab, 30, 30))
+    arena.fuel = 20
+    with pytest.raises(FuelError):
+        for _ in range(100):
+            expr = arena.step(expr, ord("a"))
+    arena.fuel = 1 << 20
+    assert accepted(arena, arena.literal(b"ok"), "ok")
+
+
+@settings(deadline=None)
+@given(st.text("ab.*|()?", max_size=10), st.text("ab", max_size=6))
+def test_a_literal_matches_itself_alone(text: str, other: str) -> None:
+    arena = ByteRegexes()
+    assert accepted(arena, arena.literal(text.encode()), text)
+    assert accepted(arena, arena.literal(text.encode()), other) == bool(re.fullmatch(re.escape(text), other))
