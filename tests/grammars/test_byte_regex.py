@@ -87,7 +87,9 @@ def language(recipe: Recipe, texts: frozenset[str]) -> frozenset[str]:
     raise AssertionError(recipe)
 
 
-WORDS = frozenset([""] + [a + b + c + d for a in LETTERS for b in ("", *LETTERS) for c in ("", *LETTERS) for d in ("", *LETTERS)])
+WORDS = frozenset(
+    [""] + [a + b + c + d for a in LETTERS for b in ("", *LETTERS) for c in ("", *LETTERS) for d in ("", *LETTERS)]
+)
 
 
 def accepted(arena: ByteRegexes, expr: int, text: str) -> bool:
