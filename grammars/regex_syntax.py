@@ -7,6 +7,7 @@ boundaries, atomic groups, possessive and conditional groups.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -185,7 +186,7 @@ class _Parser:
             return int(least or 0), int(least) if not comma else int(most) if most else None
         return None
 
-    def _is_count(self) -> regex.Match[str] | None:
+    def _is_count(self) -> re.Match[str] | None:
         """`{n}`, `{n,}`, `{n,m}` or `{,m}`; any other brace is a character."""
         return _COUNT.match(self._text, self._at)
 
@@ -394,14 +395,14 @@ class _Parser:
         raise GrammarError(code, f"The regular expression {verb}: {what}{limit}.", line=line, column=column)
 
 
-_COUNT: Final = regex.compile(r"\{(?=,?\d)(\d*)(,?)(\d*)\}")
-_OPENING: Final = regex.compile(r"\(\?(?:(?<ahead>[=!])|P?<\w+>|(?<on>[a-zA-Z]*)(?:-(?<off>[a-zA-Z]+))?(?<scope>[:)]))")
-_HEXADECIMAL: Final = regex.compile(
+_COUNT: Final = re.compile(r"\{(?=,?\d)(\d*)(,?)(\d*)\}")
+_OPENING: Final = re.compile(r"\(\?(?:(?P<ahead>[=!])|P?<\w+>|(?P<on>[a-zA-Z]*)(?:-(?P<off>[a-zA-Z]+))?(?P<scope>[:)]))")
+_HEXADECIMAL: Final = re.compile(
     r"\\(?:[xu]\{([0-9a-fA-F]{1,8})\}|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"
 )
-_LOW_SURROGATE: Final = regex.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
-_PROPERTY: Final = regex.compile(r"\{(\^?[\w &=:-]+)\}|([A-Z])")
-_POSIX_CLASS: Final = regex.compile(r"\[:(\^?)(\w+):\]")
+_LOW_SURROGATE: Final = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_PROPERTY: Final = re.compile(r"\{(\^?[\w &=:-]+)\}|([A-Z])")
+_POSIX_CLASS: Final = re.compile(r"\[:(\^?)(\w+):\]")
 
 
 def _is_surrogate(code: int) -> bool:
