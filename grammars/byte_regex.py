@@ -233,6 +233,8 @@ class ByteRegexes:
 
     def _append(self, first: int, rest: int) -> int:
         """The concatenation of two expressions, bracketed to the right."""
+        if rest == EMPTY:
+            return first
         chain: list[int] = []
         while self._nodes[first][0] == _CONCAT and first != EMPTY:
             _, head, first = self._nodes[first]
