@@ -396,7 +396,9 @@ class _Parser:
 
 
 _COUNT: Final = re.compile(r"\{(?=,?\d)(\d*)(,?)(\d*)\}")
-_OPENING: Final = re.compile(r"\(\?(?:(?P<ahead>[=!])|P?<\w+>|(?P<on>[a-zA-Z]*)(?:-(?P<off>[a-zA-Z]+))?(?P<scope>[:)]))")
+_OPENING: Final = re.compile(
+    r"\(\?(?:(?P<ahead>[=!])|P?<\w+>|(?P<on>[a-zA-Z]*)(?:-(?P<off>[a-zA-Z]+))?(?P<scope>[:)]))"
+)
 _HEXADECIMAL: Final = re.compile(
     r"\\(?:[xu]\{([0-9a-fA-F]{1,8})\}|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"
 )
