@@ -27,52 +27,65 @@ OPEN: Final = 0
 """The tag of a lexeme that goes on until its end shows in the byte behind it, or that may not end yet."""
 
 
-class Lexicon:
-    """Byte automata shared by all grammars of a process. A lexeme is a pair of an expression and the tag of its end.
+Reading = tuple[int, int]
+"""An expression and the tag that tells that it was read."""
 
-    A lexeme with a tag ends *eagerly*, with the byte that completes it; `OPEN` ones end where no byte continues them.
+
+class Lexicon:
+    """Byte automata shared by all grammars of a process.
+
+    A lexeme is a set of readings that go on side by side; of two that match the same text, the one with the smaller tag
+    counts. A reading with a tag ends *eagerly*, with the byte that completes it; an `OPEN` one ends where no byte
+    continues it.
     """
 
     def __init__(self, arena: ByteRegexes) -> None:
         self.arena = arena
-        self._ids: dict[tuple[int, int], int] = {}
-        self._exprs: list[tuple[int, int]] = []
+        self._ids: dict[tuple[Reading, ...], int] = {}
+        self._readings: list[tuple[Reading, ...]] = []
         self.rows = np.full((64, 256), UNKNOWN, np.int32)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
         self.tags = np.zeros(64, np.int32)
-        """[capacity] the tag of a completed eager lexeme, `OPEN` for every other."""
+        """[capacity] the tag of a completed eager reading, `OPEN` where there is none."""
         self.complete = np.zeros(64, np.bool_)
-        """[capacity] whether an open lexeme may end here."""
-        self.lexeme(NOTHING, OPEN)
+        """[capacity] whether an open reading may end here."""
+        self.lexeme()
 
     def __len__(self) -> int:
-        return len(self._exprs)
+        return len(self._readings)
 
-    def lexeme(self, expr: int, tag: int = OPEN) -> int:
-        """The lexeme of a live expression, read until it is complete (`tag`) or cannot go on (`OPEN`)."""
-        key = (expr, tag)
+    def lexeme(self, *readings: Reading) -> int:
+        """The lexeme of some readings, all of which can match; `DEAD` for none."""
+        key = tuple(sorted(set(readings)))
         made = self._ids.get(key)
         if made is None:
-            made = self._ids[key] = len(self._exprs)
-            self._exprs.append(key)
+            made = self._ids[key] = len(self._readings)
+            self._readings.append(key)
             if made == len(self.tags):
                 self.rows = _doubled(self.rows, UNKNOWN)
                 self.tags, self.complete = _doubled(self.tags, 0), _doubled(self.complete, False)
-            accepts = self.arena.accepts(expr)
-            self.tags[made] = tag if accepts else OPEN
-            self.complete[made] = accepts and tag == OPEN
+            ended = [tag for expr, tag in key if self.arena.accepts(expr)]
+            self.tags[made] = min((tag for tag in ended if tag != OPEN), default=OPEN)
+            self.complete[made] = OPEN in ended
         return made
 
     def build(self, lexeme: int) -> None:
         """Fills the row of a lexeme. Raises FuelError."""
         if self.rows[lexeme, 0] != UNKNOWN:
             return
-        expr, tag = self._exprs[lexeme]
-        targets = self.arena.row(expr)
-        row = np.zeros(256, np.int32)
-        for target in set(targets.tolist()) - {NOTHING}:
-            row[targets == target] = self.lexeme(target, tag)
-        self.rows[lexeme] = row
+        readings = self._readings[lexeme]
+        after = np.stack([self.arena.row(expr) for expr, _ in readings])  # [num_readings, 256]
+        columns, which = np.unique(after, axis=1, return_inverse=True) if len(readings) > 1 else _distinct(after[0])
+        lexemes = [
+            self.lexeme(*((int(expr), tag) for expr, (_, tag) in zip(column, readings, strict=True) if expr != NOTHING))
+            for column in columns.T
+        ]
+        self.rows[lexeme] = np.array(lexemes, np.int32)[which.reshape(256)]
+
+
+def _distinct(row: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    values, which = np.unique(row, return_inverse=True)
+    return values[None], which
 
 
 class Phase(NamedTuple):
