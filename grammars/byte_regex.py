@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,27 @@ ALL: Final = 2
 
 ALL_BYTES: Final = (1 << 256) - 1
 
-_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT = range(6)
+_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN = range(7)
 
 ByteSet = int
 """Bit `b` is set where byte `b` is in the set."""
+
+
+class Automaton(Protocol):
+    """A deterministic automaton written by hand, for languages that would be long as expressions.
+
+    It and its states are hashable, and only finitely many states can be reached.
+    """
+
+    def step(self, state: Any, byte: int) -> Any | None:
+        """The state after a byte, None where nothing can match any more."""
+        ...
+
+    def accepts(self, state: Any) -> bool: ...
+
+    def classes(self, state: Any) -> tuple[ByteSet, ...]:
+        """A partition of the bytes; those of one set lead to one state."""
+        ...
 
 
 class FuelError(RuntimeError):
@@ -61,6 +78,8 @@ class ByteRegexes:
         self._derivatives: dict[tuple[int, int], int] = {}
         self._rows: dict[int, NDArray[np.int32]] = {}
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
+        self._foreign: dict[tuple[Automaton, Any], int] = {}
+        self._foreign_states: list[tuple[Automaton, Any]] = []
         self.fuel = 1 << 62
         """Derivatives that may still be taken; FuelError below zero."""
         for key, nullable in (((_UNION,), False), ((_CONCAT,), True), ((_NOT, NOTHING), True)):
@@ -84,6 +103,13 @@ class ByteRegexes:
     def literals(self, texts: Iterable[bytes]) -> int:
         """Any of some texts, as a trie: a derivative costs as much as there are branches, not texts."""
         return self._trie(sorted(set(texts)), 0)
+
+    def automaton(self, automaton: Automaton, state: Any) -> int:
+        """What an automaton accepts from one of its states. Equal automata, as `==` has it, share expressions."""
+        index = self._foreign.setdefault((automaton, state), len(self._foreign_states))
+        if index == len(self._foreign_states):
+            self._foreign_states.append((automaton, state))
+        return self._node((_FOREIGN, index), nullable=automaton.accepts(state), positive=False)
 
     def concat(self, *parts: int) -> int:
         made = EMPTY
@@ -296,6 +322,9 @@ class ByteRegexes:
                 return self.classes(rest[0])
             case 5 | 4:
                 return self.classes(rest[0])
+            case 6:
+                automaton, state = self._foreign_states[rest[0]]
+                return automaton.classes(state)
             case _:
                 return reduce(_refined, (self.classes(part) for part in rest))
 
@@ -326,6 +355,10 @@ class ByteRegexes:
                 return self.intersection(*(self._derive(part, byte) for part in rest))
             case 4:
                 return self.complement(self._derive(rest[0], byte))
+            case 6:
+                automaton, state = self._foreign_states[rest[0]]
+                target = automaton.step(state, byte)
+                return NOTHING if target is None else self.automaton(automaton, target)
             case _:
                 body, least, most = rest
                 left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)

@@ -112,7 +112,7 @@ class Phases(Protocol):
 
 
 class Machine:
-    """A `ByteAutomaton` over phases and lexemes. Build under a lock of your own; finished rows may be read by anyone."""
+    """A `ByteAutomaton` over phases and lexemes. Build under a lock of your own; built rows may be read by anyone."""
 
     def __init__(self, lexicon: Lexicon, phases: Phases, num_tags: int) -> None:
         self._lexicon, self._phases = lexicon, phases
