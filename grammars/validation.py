@@ -33,7 +33,7 @@ class Validator:
     """Validates in worker processes, under a deadline. Blocking and safe to share by threads."""
 
     def __init__(self, *, num_workers: int = 1, deadline_s: float = 5.0, memory_bytes: int = 512 << 20) -> None:
-        preload = ("grammars.validation", "grammars.json_schema.load")
+        preload = ("grammars.validation", "grammars.backends.schema_regex.load")
         self._pool = WorkerPool(num_workers, deadline_s=deadline_s, memory_bytes=memory_bytes, preload=preload)
 
     @property
@@ -60,7 +60,7 @@ def validate(schema_json: str, text: str) -> tuple[str, str, str] | None:
 
     Follows the draft that `$schema` names, 2020-12 where it names none. References lead nowhere outside the schema.
     """
-    from grammars.json_schema.load import child
+    from grammars.backends.schema_regex.load import child
 
     validator = (_validator if len(schema_json) <= _CACHED_CHARS else _validator.__wrapped__)(schema_json)
     try:

@@ -6,7 +6,7 @@ import json
 from typing import Any, ClassVar
 
 from grammars.expr import EMPTY, Expr, Rule, concat, literal, optional, repeat, union
-from grammars.json_schema import numbers, strings
+from grammars.backends.schema_regex import numbers, strings
 from grammars.spec import Whitespace
 
 

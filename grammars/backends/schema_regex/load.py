@@ -13,7 +13,7 @@ from urllib.parse import unquote, urldefrag
 import jsonschema
 from jsonschema.validators import validator_for
 
-from grammars.json_schema.keywords import ALL_TYPES
+from grammars.backends.schema_regex.keywords import ALL_TYPES
 from grammars.spec import GrammarError
 
 MAX_DEPTH: Final = 200

@@ -27,13 +27,13 @@ from grammars.expr import (
     repeat,
     union,
 )
-from grammars.json_schema import numbers, strings
-from grammars.json_schema.alternatives import Alternative, Expander, conjunction
-from grammars.json_schema.formats import FORMATS
-from grammars.json_schema.keywords import ALL_TYPES, COMBINING, ENFORCED, TYPES_OF, VACUOUS
-from grammars.json_schema.load import Document, child
-from grammars.json_schema.objects import ObjectBuilder
-from grammars.json_schema.punctuation import Punctuation
+from grammars.backends.schema_regex import numbers, strings
+from grammars.backends.schema_regex.alternatives import Alternative, Expander, conjunction
+from grammars.backends.schema_regex.formats import FORMATS
+from grammars.backends.schema_regex.keywords import ALL_TYPES, COMBINING, ENFORCED, TYPES_OF, VACUOUS
+from grammars.backends.schema_regex.load import Document, child
+from grammars.backends.schema_regex.objects import ObjectBuilder
+from grammars.backends.schema_regex.punctuation import Punctuation
 from grammars.regex import anywhere, whole
 from grammars.spec import Diagnostic, GrammarError, Whitespace
 

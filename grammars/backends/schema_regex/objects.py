@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grammars.expr import EMPTY, NOTHING, Expr, Rule, concat, literal, optional, repeat, union
-from grammars.json_schema import strings
-from grammars.json_schema.alternatives import Alternative
-from grammars.json_schema.load import child
-from grammars.json_schema.punctuation import Punctuation
+from grammars.backends.schema_regex import strings
+from grammars.backends.schema_regex.alternatives import Alternative
+from grammars.backends.schema_regex.load import child
+from grammars.backends.schema_regex.punctuation import Punctuation
 from grammars.regex import anywhere
 from grammars.spec import GrammarError
 
 if TYPE_CHECKING:
-    from grammars.json_schema.translate import _Translator
+    from grammars.backends.schema_regex.translate import _Translator
 
 
 @dataclass(frozen=True, slots=True)

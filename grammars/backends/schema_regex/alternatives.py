@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from grammars.json_schema.keywords import ALL_TYPES, COMBINING
-from grammars.json_schema.load import Document, child
+from grammars.backends.schema_regex.keywords import ALL_TYPES, COMBINING
+from grammars.backends.schema_regex.load import Document, child
 from grammars.spec import GrammarError
 
 MAX_ALTERNATIVES: Final = 4096
