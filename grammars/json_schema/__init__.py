@@ -1,0 +1,1 @@
+"""JSON Schema, compiled natively: its documents, its keywords, and the automata they become."""
