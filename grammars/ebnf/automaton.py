@@ -1,0 +1,175 @@
+"""A byte automaton of any context-free grammar, built while it is walked.
+
+A state is the set of all parses that a text may be in: what each stack is reading of its terminals. All are followed at
+once, so ambiguity, left recursion, rules that call themselves alone and rules that may be empty need no lookahead and
+no choice. A call at the end of a rule is a jump, for nothing would be left to return to; so right recursion doesn't
+make stacks deeper, and only what a text really nests does. The method is Earley's (1970) over a recursive transition
+network, with Leo's (1991) treatment of right recursion made static.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from grammars.automaton import DEAD
+from grammars.byte_regex import FuelError
+from grammars.ebnf.network import Network
+from grammars.ebnf.readings import NONE, Readings, Step
+from grammars.ebnf.stack import END, Item, Return, Stack
+from grammars.machine import UNKNOWN
+
+Parses = frozenset[tuple[Return, int]]
+"""Readings under the returns of the rules that they belong to, one for each return."""
+
+_NOWHERE: Final[tuple[Parses, bool]] = (frozenset(), False)
+
+
+class ContextFreeAutomaton:
+    """A `LazyAutomaton` that is exact and live for every grammar. Build under a lock; built rows may be read by anyone.
+
+    Methods that build raise FuelError once `fuel` is spent; what was built before stays, and they may be called again.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.fuel = 1 << 62
+        """Steps that may still be taken: items followed, classes of bytes, derivatives (counted by the arena too)."""
+        self.rows = np.full((64, 256), UNKNOWN, np.int32)
+        """[capacity, 256] state after a byte; a row of `UNKNOWN` is not built yet."""
+        self.rows[DEAD] = DEAD
+        self._readings, self._stack = Readings(network), Stack(network)
+        self._ids: dict[tuple[Parses, bool], int] = {_NOWHERE: DEAD}
+        self._states: list[tuple[Parses, bool]] = [_NOWHERE]
+        self._after: dict[frozenset[Item], tuple[Parses, bool]] = {}
+        self._start = self._state(*self._follow(frozenset([(network.start, END)])))
+
+    @property
+    def num_states(self) -> int:
+        """States known so far, `DEAD` among them."""
+        return len(self._states)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table; what stands behind it is of the same order."""
+        return self.rows.nbytes
+
+    def start(self) -> int:
+        return self._start
+
+    def step(self, state: int, byte: int) -> int:
+        """The state after one more byte, or `DEAD`."""
+        if self.rows[state, 0] == UNKNOWN:
+            self.expand([state])
+        return int(self.rows[state, byte])
+
+    def accepts(self, state: int) -> bool:
+        return self._states[state][1]
+
+    def expand(self, states: Iterable[int]) -> None:
+        """Builds the rows of some states; `rows` may be another array afterwards. Raises FuelError."""
+        for state in states:
+            if self.rows[state, 0] == UNKNOWN:
+                self._build(state)
+
+    def distance(self, state: int) -> int:
+        """Bytes of the shortest text that is accepted from a state. Not for `DEAD`."""
+        parses, accepted = self._states[state]
+        return 0 if accepted else min(self._reach(*parse) for parse in parses)
+
+    def complete(self, state: int) -> bytes:
+        """A text of that length that is accepted from a state. Not for `DEAD`."""
+        parses, accepted = self._states[state]
+        if accepted:
+            return b""
+        back, reading = min(sorted(parses), key=lambda parse: self._reach(*parse))
+        _, expr, after = self._readings.nearest(reading)
+        made = bytearray(self.network.shortest.text(expr) + self.network.text(after))
+        while (item := self._stack.exit(back)[1]) is not None:
+            after, back = item
+            made += self.network.text(after)
+        return bytes(made)
+
+    # ---- inside
+
+    def _reach(self, back: Return, reading: int) -> int:
+        return self._readings.nearest(reading)[0] + self._stack.exit(back)[0]
+
+    def _state(self, parses: Parses, accepted: bool) -> int:
+        key = parses, accepted
+        state = self._ids.setdefault(key, len(self._states))
+        if state == len(self._states):
+            self._states.append(key)
+            if state == len(self.rows):
+                self.rows = np.concatenate([self.rows, np.full_like(self.rows, UNKNOWN)])
+        return state
+
+    def _build(self, state: int) -> None:
+        parses = sorted(self._states[state][0])
+        rows = [self._readings.row(reading) for _, reading in parses]
+        if not rows:
+            self.rows[state] = DEAD
+            return
+        self._spend(len(rows))
+        if len(rows) == 1:
+            kinds, classes = np.arange(len(rows[0][1]))[None], rows[0][0].astype(np.intp)
+        else:
+            kinds, classes = np.unique(np.stack([row for row, _ in rows]), axis=1, return_inverse=True)
+        targets = []
+        for kind in kinds.T.tolist():
+            self._spend(len(rows))
+            taken = [(back, steps[k]) for (back, _), (_, steps), k in zip(parses, rows, kind, strict=True)]
+            targets.append(self._target(taken))
+        self.rows[state] = np.array(targets, np.int32)[classes.reshape(256)]
+
+    def _target(self, taken: list[tuple[Return, Step]]) -> int:
+        """The state after a byte that makes each return's reading take a step."""
+        parses = {back: step.left for back, step in taken if step.left != NONE}
+        ended = frozenset((place, back) for back, step in taken for place in step.ended)
+        if not ended:
+            return self._state(frozenset(parses.items()), False)
+        begun, accepted = self._follow(ended)
+        for back, reading in begun:
+            parses[back] = self._readings.joined(parses[back], reading) if back in parses else reading
+        return self._state(frozenset(parses.items()), accepted)
+
+    def _follow(self, items: frozenset[Item]) -> tuple[Parses, bool]:
+        """What is read next after items, and whether the text may end."""
+        found = self._after.get(items)
+        if found is None:
+            found = self._after[items] = self._find_after(items)
+        return found
+
+    def _find_after(self, items: frozenset[Item]) -> tuple[Parses, bool]:
+        network, accepted = self.network, False
+        seen, waiting = set(items), list(items)
+        calling: set[Item] = set()
+        pairs: dict[Return, set[tuple[int, int]]] = {}
+        while waiting:
+            place, back = waiting.pop()
+            edges = network.edges(place)
+            new = [(~rule, back) for rule in edges.last_calls]
+            if edges.final and back == END:
+                accepted = True
+            elif edges.final:
+                new += self._stack.waiting(back)
+            if edges.terminals:
+                pairs.setdefault(back, set()).update(edges.terminals)
+            if edges.calls:
+                calling.add((place, back))
+            self._spend(1 + len(new))
+            for item in new:
+                if item not in seen:
+                    seen.add(item)
+                    waiting.append(item)
+        for rule, back in self._stack.begun(frozenset(calling)) if calling else ():
+            if terminals := network.edges(~rule).terminals:
+                pairs.setdefault(back, set()).update(terminals)
+        return frozenset((back, self._readings.of(frozenset(one))) for back, one in pairs.items()), accepted
+
+    def _spend(self, steps: int) -> None:
+        self.fuel -= steps
+        if self.fuel < 0:
+            raise FuelError("following the grammar takes too many steps")

@@ -1,0 +1,85 @@
+"""What is being read of a grammar's terminals, as states of their own: sets of expressions with the places after them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grammars.byte_regex import EMPTY, NOTHING
+from grammars.ebnf.network import Network, Place
+
+NONE = 0
+"""The reading of nothing."""
+
+Pairs = frozenset[tuple[int, Place]]
+"""Expressions over bytes that are being read, and the places after them."""
+
+
+class Step(NamedTuple):
+    """What a byte does to a reading."""
+
+    left: int
+    """What may still be read, `NONE` for nothing."""
+    ended: tuple[Place, ...]
+    """The places after the terminals that may have ended with this byte."""
+
+
+class Readings:
+    """Readings by number. Rows are built once and shared by all stacks under which the same is read."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._ids: dict[Pairs, int] = {frozenset(): NONE}
+        self._pairs: list[Pairs] = [frozenset()]
+        self._rows: dict[int, tuple[NDArray[np.uint8], list[Step]]] = {}
+        self._joined: dict[tuple[int, int], int] = {}
+        self._nearest: dict[int, tuple[int, int, Place]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def of(self, pairs: Pairs) -> int:
+        made = self._ids.setdefault(pairs, len(self._pairs))
+        if made == len(self._pairs):
+            self._pairs.append(pairs)
+        return made
+
+    def joined(self, one: int, other: int) -> int:
+        """Both readings side by side."""
+        key = (one, other) if one < other else (other, one)
+        made = self._joined.get(key)
+        if made is None:
+            made = self._joined[key] = self.of(self._pairs[one] | self._pairs[other])
+        return made
+
+    def row(self, reading: int) -> tuple[NDArray[np.uint8], list[Step]]:
+        """[256] uint8: the class of each byte; and the step that each class takes. Raises FuelError."""
+        row = self._rows.get(reading)
+        if row is None:
+            row = self._rows[reading] = self._build(sorted(self._pairs[reading]))
+        return row
+
+    def nearest(self, reading: int) -> tuple[int, int, Place]:
+        """The least number of bytes to the end of a rule from here, and the pair that leads there."""
+        found = self._nearest.get(reading)
+        if found is None:
+            network = self._network
+            found = self._nearest[reading] = min(
+                (network.shortest.length(expr) + network.least(after), expr, after)
+                for expr, after in self._pairs[reading]
+            )
+        return found
+
+    def _build(self, pairs: list[tuple[int, Place]]) -> tuple[NDArray[np.uint8], list[Step]]:
+        arena = self._network.arena
+        after = np.stack([arena.row(expr) for expr, _ in pairs])  # [num_pairs, 256]
+        columns, classes = np.unique(after, axis=1, return_inverse=True)
+        steps = []
+        for column in columns.T.tolist():
+            targets = list(zip(column, (place for _, place in pairs), strict=True))
+            left = frozenset(pair for pair in targets if pair[0] not in (NOTHING, EMPTY))
+            ended = dict.fromkeys(place for expr, place in targets if arena.accepts(expr))
+            steps.append(Step(self.of(left), tuple(ended)))
+        return classes.reshape(256).astype(np.uint8), steps

@@ -1,0 +1,101 @@
+"""The shortest text that an expression over bytes matches."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from grammars.byte_regex import _BYTES, _CONCAT, _REPEAT, _UNION, EMPTY, NOTHING, ByteRegexes, FuelError, bytes_of
+
+NEVER = 1 << 62
+"""The length of what no text is long enough for."""
+_MOST_SEARCHED = 100_000
+_PRINTABLE = ((1 << 0x7F) - 1) & ~((1 << 0x20) - 1)
+
+
+class ShortestTexts:
+    """Lengths and texts of the shortest matches of one arena's expressions; of equal ones, a printable one."""
+
+    def __init__(self, arena: ByteRegexes) -> None:
+        self._arena = arena
+        self._lengths: dict[int, int] = {NOTHING: NEVER, EMPTY: 0}
+        self._searched: dict[int, bytes] = {}
+
+    def length(self, expr: int) -> int:
+        """Bytes of a shortest match, `NEVER` for `NOTHING`. Raises FuelError where complements make it a search."""
+        lengths, waiting = self._lengths, [expr]
+        while waiting:
+            here = waiting[-1]
+            missing = [part for part in self._parts(here) if part not in lengths] if here not in lengths else []
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if here not in lengths:
+                lengths[here] = self._length(here)
+        return lengths[expr]
+
+    def text(self, expr: int) -> bytes:
+        """A shortest match of an expression that has one."""
+        self.length(expr)
+        made, waiting = bytearray(), [expr]
+        while waiting:
+            here = waiting.pop()
+            kind, *rest = self._arena._nodes[here]
+            if here in self._searched:
+                made += self._searched[here]
+            elif not self._lengths[here]:
+                continue
+            elif kind == _BYTES:
+                made.append(_preferred(rest[0]))
+            elif kind == _CONCAT:
+                waiting += reversed(rest)
+            elif kind == _UNION:
+                waiting.append(min(rest, key=self._lengths.__getitem__))
+            else:
+                waiting += [rest[0]] * rest[1]
+        return bytes(made)
+
+    def _parts(self, expr: int) -> list[int]:
+        kind, *rest = self._arena._nodes[expr]
+        return rest if kind in (_CONCAT, _UNION) else rest[:1] if kind == _REPEAT else []
+
+    def _length(self, expr: int) -> int:
+        kind, *rest = self._arena._nodes[expr]
+        if kind == _BYTES:
+            return 1
+        if kind == _CONCAT:
+            return min(NEVER, sum(self._lengths[part] for part in rest))
+        if kind == _UNION:
+            return min(self._lengths[part] for part in rest)
+        if kind == _REPEAT:
+            return min(NEVER, self._lengths[rest[0]] * rest[1])
+        self._searched[expr] = self._search(expr)
+        return len(self._searched[expr])
+
+    def _search(self, expr: int) -> bytes:
+        """The first accepted text in order of length, for intersections, complements and automata."""
+        came: dict[int, tuple[int, int]] = {}
+        waiting, seen = deque([expr]), {expr}
+        while waiting:
+            here = waiting.popleft()
+            if self._arena.accepts(here):
+                made = bytearray()
+                while here != expr:
+                    here, byte = came[here]
+                    made.append(byte)
+                return bytes(reversed(made))
+            row = self._arena.row(here)
+            for mask in self._arena.classes(here):
+                byte = _preferred(mask)
+                target = int(row[byte])
+                if target != NOTHING and target not in seen:
+                    seen.add(target)
+                    came[target] = here, byte
+                    waiting.append(target)
+            if len(seen) > _MOST_SEARCHED:
+                raise FuelError("a shortest text takes too many steps to find")
+        raise AssertionError("a live expression matches something")
+
+
+def _preferred(mask: int) -> int:
+    return int(bytes_of(mask & _PRINTABLE or mask)[0])
