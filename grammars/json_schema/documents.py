@@ -5,6 +5,7 @@ Sources: JSON Schema 2020-12 core, sections 8 and 9, and its predecessors down t
 
 from __future__ import annotations
 
+import copy
 import reprlib
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
@@ -60,6 +61,16 @@ class Resource:
         self.dynamic_anchors: dict[str, Node] = {}
         self.shapes: Mapping[str, Shape] = shapes(*dialect)
         """By keyword, of those that mean something here."""
+
+    def read_as(self, dialect: Dialect) -> Resource:
+        """The same resource in another dialect, for a part of it that has a `$schema` but no identifier.
+
+        The drafts from 6 on forbid that; schemas pasted together have it, and mean it.
+        """
+        part = copy.copy(self)
+        part.dialect = dialect
+        part.shapes = shapes(*dialect)
+        return part
 
     @property
     def vocabularies(self) -> frozenset[str] | None:
@@ -165,7 +176,9 @@ class Documents:
         return resource
 
     def _register(self, uri: str, resource: Resource) -> None:
-        if self._resources.setdefault(uri, resource) is not resource:
+        """Of two documents that use one URI, the first that was read keeps it; inside one it is nobody's."""
+        known = self._resources.setdefault(uri, resource)
+        if known is not resource and known.document is resource.document:
             self._repeated.add(uri)
 
     def _scan(self, root: dict[str, Any], resource: Resource, pointer: str, *, identifiers: bool = True) -> None:
@@ -213,11 +226,14 @@ class Documents:
         dialect = dialect_of(schema, pointer, enclosing.dialect, self._remotes)
         identifier = identifier_of(schema, dialect.draft)
         uri = enclosing.uri if identifier is None else join(enclosing.uri, identifier).partition("#")[0]
-        if uri == enclosing.uri:
+        if uri != enclosing.uri:
+            resource = Resource(uri, schema, pointer, dialect, enclosing.document)
+            self._register(uri, resource)
+        elif dialect != enclosing.dialect:
+            resource = enclosing.read_as(dialect)
+        else:
             return enclosing
-        resource = Resource(uri, schema, pointer, dialect, enclosing.document)
         enclosing.document.embedded[pointer] = resource
-        self._register(uri, resource)
         return resource
 
     def _node(self, value: Any, pointer: str, resource: Resource) -> Node:
@@ -230,7 +246,7 @@ class Documents:
     def _at(self, resource: Resource, fragment: str) -> Node | None:
         """The schema at a JSON Pointer from the root of a resource; it may lead out of it, to one embedded."""
         value: Any = resource.root.value
-        pointer = resource.root.pointer
+        pointer, resource = resource.root.pointer, resource.root.resource
         for token in fragment.split("/")[1:]:
             found = _step(value, token)
             if found is None:

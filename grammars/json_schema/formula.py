@@ -1,0 +1,223 @@
+"""What a schema asks of a value, as a Boolean formula over assertions.
+
+Formulas are hash-consed: equal ones are the same object. An assertion is about values of one kind and holds of all
+others, as the keywords of JSON Schema do. A subschema stands in a formula as a whole until somebody looks inside; so a
+recursive schema is a finite graph, and what no text reaches is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+from typing import Any, Final, Literal
+
+from grammars.json_schema.documents import Node, Resource
+from grammars.json_schema.numbers import NumberSet
+
+
+class Kind(IntFlag):
+    """What a JSON value can be, told apart by its first byte."""
+
+    NULL = 1
+    FALSE = 2
+    TRUE = 4
+    NUMBER = 8
+    STRING = 16
+    OBJECT = 32
+    ARRAY = 64
+
+
+EVERY_KIND: Final = Kind(127)
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """The value is of one of some kinds. This assertion alone is about all values."""
+
+    kinds: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A number is in a set."""
+
+    numbers: NumberSet
+
+
+@dataclass(frozen=True, slots=True)
+class StringAssertion:
+    """A string has a length (`least` to `most`), matches a pattern, is of a format, or is one of some words."""
+
+    kind: Literal["length", "pattern", "format", "words"]
+    argument: Any
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectAssertion:
+    """What one schema asks of an object's keys, of its values by their keys, and of its size.
+
+    A value is asked for what its key stands for in `keys` and for all `patterns` that the key matches; where there is
+    neither, for `additional`.
+    """
+
+    keys: dict[str, Formula]
+    patterns: tuple[tuple[str, Formula], ...]
+    additional: Formula
+    required: tuple[str, ...]
+    dependent: dict[str, tuple[str, ...]]
+    """What else is required where a key is there."""
+    names: Formula
+    """What is asked of every key, as a string."""
+    least: int
+    most: int | None
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayAssertion:
+    """What one schema asks of an array's items by their place, and of its length."""
+
+    prefix: tuple[Formula, ...]
+    rest: Formula
+    least: int
+    most: int | None
+    pointer: str
+
+    def item(self, index: int) -> Formula:
+        return self.prefix[index] if index < len(self.prefix) else self.rest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contains:
+    """Of an array's items, `least` to `most` are as `item` asks."""
+
+    item: Formula
+    least: int
+    most: int | None
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unique:
+    """No two items of an array are equal."""
+
+    pointer: str
+
+
+Assertion = Kinds | Numbers | StringAssertion | ObjectAssertion | ArrayAssertion | Contains | Unique
+
+_KIND_OF: Final[dict[type, Kind]] = {
+    Numbers: Kind.NUMBER,
+    StringAssertion: Kind.STRING,
+    ObjectAssertion: Kind.OBJECT,
+    ArrayAssertion: Kind.ARRAY,
+    Contains: Kind.ARRAY,
+    Unique: Kind.ARRAY,
+}
+
+
+class Op(Enum):
+    TRUE = "true"
+    FALSE = "false"
+    AND = "and"
+    OR = "or"
+    NOT = "not"
+    ASSERT = "assert"
+    SCHEMA = "schema"
+
+
+Scope = tuple[Resource, ...]
+"""The resources that evaluation came through, each once, the outermost first; empty where nothing depends on them."""
+
+
+class Formula:
+    """A node; made by `Formulas` only."""
+
+    __slots__ = ("args", "assertion", "number", "op", "schema")
+
+    def __init__(self, number: int, op: Op, args: tuple[Formula, ...], content: Any) -> None:
+        self.number = number
+        self.op = op
+        self.args = args
+        """The parts of AND and OR, ascending by number; the one of NOT."""
+        self.assertion: Assertion = content
+        """Of ASSERT only."""
+        self.schema: tuple[Node, Scope] = content
+        """Of SCHEMA only."""
+
+    def __repr__(self) -> str:
+        inner = self.assertion if self.op is Op.ASSERT else self.schema if self.op is Op.SCHEMA else self.args
+        return f"{self.op.value}({inner})" if self.args or inner else self.op.value
+
+    def __lt__(self, other: Formula) -> bool:
+        return self.number < other.number
+
+
+class Formulas:
+    """Makes formulas, in their simplest form."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Op, Any], Formula] = {}
+        self.true = self._formula(Op.TRUE, ())
+        self.false = self._formula(Op.FALSE, ())
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def holds(self, assertion: Assertion) -> Formula:
+        return self._formula(Op.ASSERT, (), assertion)
+
+    def schema(self, node: Node, scope: Scope = ()) -> Formula:
+        if node.value is True:
+            return self.true
+        if node.value is False:
+            return self.false
+        return self._formula(Op.SCHEMA, (), (node, scope))
+
+    def all_of(self, parts: Iterable[Formula]) -> Formula:
+        return self._combined(Op.AND, parts, self.true, self.false)
+
+    def any_of(self, parts: Iterable[Formula]) -> Formula:
+        return self._combined(Op.OR, parts, self.false, self.true)
+
+    def complement(self, part: Formula) -> Formula:
+        match part.op:
+            case Op.TRUE:
+                return self.false
+            case Op.FALSE:
+                return self.true
+            case Op.NOT:
+                return part.args[0]
+            case _:
+                return self._formula(Op.NOT, (part,))
+
+    def _combined(self, op: Op, parts: Iterable[Formula], neutral: Formula, final: Formula) -> Formula:
+        members: set[Formula] = set()
+        for part in parts:
+            if part is final:
+                return final
+            if part.op is op:
+                members.update(part.args)
+            elif part is not neutral:
+                members.add(part)
+        if not members:
+            return neutral
+        if len(members) == 1:
+            return members.pop()
+        if any(part.op is Op.NOT and part.args[0] in members for part in members):
+            return final
+        return self._formula(op, tuple(sorted(members)))
+
+    def _formula(self, op: Op, args: tuple[Formula, ...], content: Any = None) -> Formula:
+        key = (op, args or content)
+        made = self._known.get(key)
+        if made is None:
+            made = self._known[key] = Formula(len(self._known), op, args, content)
+        return made
+
+
+def kind_of(assertion: Assertion) -> Kind | None:
+    """The kind of values that an assertion is about; None for `Kinds`, which is about all."""
+    return _KIND_OF.get(type(assertion))

@@ -1,0 +1,345 @@
+"""Reads subschemas as formulas, keyword by keyword.
+
+Sources: JSON Schema 2020-12 core (applicators: sections 10 and 11) and validation (section 6), and their predecessors
+down to draft 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Final
+
+from grammars.json_schema.dialects import REF_HIDES_SIBLINGS
+from grammars.json_schema.documents import Documents, Node
+from grammars.json_schema.formula import (
+    ArrayAssertion,
+    Assertion,
+    Contains,
+    Formula,
+    Formulas,
+    Kind,
+    Kinds,
+    Numbers,
+    ObjectAssertion,
+    Scope,
+    StringAssertion,
+    Unique,
+)
+from grammars.json_schema.numbers import ABOVE, AT_LEAST, AT_MOST, BELOW, Compared, Divisible, Integral, OneOf
+
+_KINDS: Final = {
+    "null": Kind.NULL,
+    "boolean": Kind.FALSE | Kind.TRUE,
+    "number": Kind.NUMBER,
+    "integer": Kind.NUMBER,
+    "string": Kind.STRING,
+    "object": Kind.OBJECT,
+    "array": Kind.ARRAY,
+}
+_OBJECT: Final = frozenset(
+    {
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "propertyNames",
+        "required",
+        "dependentRequired",
+        "dependencies",
+        "minProperties",
+        "maxProperties",
+    }
+)
+_ARRAY: Final = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"})
+
+
+class Keywords:
+    """The keywords of one schema that mean something in its dialect."""
+
+    def __init__(self, node: Node) -> None:
+        value = node.value
+        assert isinstance(value, dict)
+        self.node = node
+        if "$ref" in value and node.draft in REF_HIDES_SIBLINGS:
+            self.values = {"$ref": value["$ref"]}
+        else:
+            self.values = {key: each for key, each in value.items() if key in node.resource.shapes}
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self.values
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        return self.values.get(keyword, default)
+
+    def pointer(self, keyword: str) -> str:
+        return f"{self.node.pointer}/{keyword}"
+
+
+class Reader:
+    """Formulas of one schema's subschemas."""
+
+    def __init__(self, documents: Documents, formulas: Formulas, *, assert_format: bool) -> None:
+        self.documents, self.formulas = documents, formulas
+        self._assert_format = assert_format
+        self._read: dict[Formula, Formula] = {}
+        self.root = self._schema(documents.root, ())
+
+    def look_inside(self, schema: Formula) -> Formula:
+        """What a SCHEMA formula stands for. Raises GrammarError."""
+        found = self._read.get(schema)
+        if found is None:
+            found = self._read[schema] = self.formulas.all_of(self._parts(*schema.schema))
+        return found
+
+    def _parts(self, node: Node, scope: Scope) -> Iterator[Formula]:
+        if not isinstance(node.value, dict):
+            yield self._schema(node, scope)
+            return
+        keywords = Keywords(node)
+        if "unevaluatedProperties" in keywords or "unevaluatedItems" in keywords:
+            from grammars.json_schema.unevaluated import cases  # which reads schemas with this reader
+
+            yield self.formulas.any_of(case.formula for case in cases(self, node, scope))
+            return
+        yield from self.assertions(keywords, scope)
+        yield from (self.formulas.all_of(branches) for branches in self.conjunctions(keywords, scope))
+        yield from (self.formulas.any_of(branches) for branches in self.disjunctions(keywords, scope))
+        if "oneOf" in keywords:
+            branches = self.below(keywords, scope, "oneOf")
+            yield self.formulas.any_of(self.only(branches, i) for i in range(len(branches)))
+        if "if" in keywords:
+            yield self.formulas.any_of(self.formulas.all_of(each) for each in self.conditional(keywords, scope))
+        for key, dependent in self.dependent_schemas(keywords, scope):
+            yield self.formulas.any_of([self.lacks(key), dependent])
+
+    # ---- applicators in place
+
+    def below(self, keywords: Keywords, scope: Scope, keyword: str) -> list[Formula]:
+        """The subschemas in a keyword that lists them."""
+        values = keywords.get(keyword, ())
+        return [self.child(keywords.node, scope, keyword, i) for i in range(len(values))]
+
+    def conjunctions(self, keywords: Keywords, scope: Scope) -> Iterator[list[Formula]]:
+        """The subschemas that all apply: those of `allOf` and the targets of references."""
+        node, documents = keywords.node, self.documents
+        if "allOf" in keywords:
+            yield self.below(keywords, scope, "allOf")
+        if "$ref" in keywords:
+            yield [self._schema(documents.resolve(node, keywords.get("$ref")), scope)]
+        for keyword in ("$dynamicRef", "$recursiveRef"):
+            if keyword in keywords:
+                yield [self._schema(documents.dynamic(node, keywords.get(keyword), scope), scope)]
+
+    def disjunctions(self, keywords: Keywords, scope: Scope) -> Iterator[list[Formula]]:
+        if "anyOf" in keywords:
+            yield self.below(keywords, scope, "anyOf")
+
+    def only(self, branches: Sequence[Formula], chosen: int) -> Formula:
+        """One of some formulas, and none of the others."""
+        others = [self.formulas.complement(each) for i, each in enumerate(branches) if i != chosen]
+        return self.formulas.all_of([branches[chosen], *others])
+
+    def conditional(self, keywords: Keywords, scope: Scope) -> tuple[tuple[Formula, Formula], tuple[Formula, Formula]]:
+        """What must hold together where `if` holds, and what where it does not."""
+        condition = self.child(keywords.node, scope, "if")
+        then, otherwise = (
+            self.child(keywords.node, scope, branch) if branch in keywords else self.formulas.true
+            for branch in ("then", "else")
+        )
+        return (condition, then), (self.formulas.complement(condition), otherwise)
+
+    def dependent_schemas(self, keywords: Keywords, scope: Scope) -> Iterator[tuple[str, Formula]]:
+        for keyword in ("dependentSchemas", "dependencies"):
+            for key, value in keywords.get(keyword, {}).items():
+                if not isinstance(value, list):
+                    yield key, self.child(keywords.node, scope, keyword, key)
+
+    def lacks(self, key: str) -> Formula:
+        """A key is not there; so of all that is no object."""
+        return self._object({key: self.formulas.false})
+
+    def has(self, key: str) -> Formula:
+        """A key is there; so of all that is no object."""
+        return self._object({}, required=(key,))
+
+    # ---- assertions
+
+    def assertions(self, keywords: Keywords, scope: Scope) -> Iterator[Formula]:
+        """All but the applicators in place, and `not` with them."""
+        for keyword, read in self._assertion_readers.items():
+            if keyword in keywords:
+                yield read(keywords.get(keyword), keywords.pointer(keyword), keywords)
+        if "not" in keywords:
+            yield self.formulas.complement(self.child(keywords.node, scope, "not"))
+        if not _OBJECT.isdisjoint(keywords.values):
+            yield self.formulas.holds(self._object_assertion(keywords, scope))
+        if not _ARRAY.isdisjoint(keywords.values):
+            yield self.formulas.holds(self._array_assertion(keywords, scope))
+        if "contains" in keywords:
+            yield self.formulas.holds(self.contains(keywords, scope))
+
+    @cached_property
+    def _assertion_readers(self) -> dict[str, Callable[[Any, str, Keywords], Formula]]:
+        return {
+            "type": self._type,
+            "enum": lambda values, pointer, _: self.one_of(values, pointer),
+            "const": lambda value, pointer, _: self.one_of([value], pointer),
+            "minimum": self._minimum,
+            "maximum": self._maximum,
+            "exclusiveMinimum": self._exclusive_minimum,
+            "exclusiveMaximum": self._exclusive_maximum,
+            "multipleOf": lambda value, pointer, _: self._number(Divisible(decimal_of(value))),
+            "minLength": lambda value, pointer, _: self._string("length", (int(value), None), pointer),
+            "maxLength": lambda value, pointer, _: self._string("length", (0, int(value)), pointer),
+            "pattern": lambda value, pointer, _: self._string("pattern", value, pointer),
+            "format": self._format,
+            "uniqueItems": lambda value, pointer, _: (
+                self.formulas.holds(Unique(pointer)) if value else self.formulas.true
+            ),
+        }
+
+    def _type(self, value: str | list[str], pointer: str, keywords: Keywords) -> Formula:
+        names = [value] if isinstance(value, str) else value
+        kinds = Kind(0)
+        for name in names:
+            kinds |= _KINDS[name]
+        only_kinds = self.formulas.holds(Kinds(kinds))
+        if "integer" in names and "number" not in names:
+            return self.formulas.all_of([only_kinds, self._number(Integral())])
+        return only_kinds
+
+    def one_of(self, values: Iterable[Any], pointer: str) -> Formula:
+        """The value is equal to one of some values."""
+        kinds, words, numbers = Kind(0), set[str](), set[Decimal]()
+        parts: list[Formula] = []
+        for value in values:
+            match value:
+                case None:
+                    kinds |= Kind.NULL
+                case bool():
+                    kinds |= Kind.TRUE if value else Kind.FALSE
+                case str():
+                    words.add(value)
+                case int() | float():
+                    numbers.add(decimal_of(value))
+                case list():
+                    parts.append(self._exactly_array(value, pointer))
+                case dict():
+                    parts.append(self._exactly_object(value, pointer))
+        if kinds:
+            parts.append(self.formulas.holds(Kinds(kinds)))
+        if words:
+            parts.append(self._of_kind(Kind.STRING, StringAssertion("words", frozenset(words), pointer)))
+        if numbers:
+            parts.append(self._of_kind(Kind.NUMBER, Numbers(OneOf(frozenset(numbers)))))
+        return self.formulas.any_of(parts)
+
+    def _exactly_array(self, items: list[Any], pointer: str) -> Formula:
+        prefix = tuple(self.one_of([item], pointer) for item in items)
+        assertion = ArrayAssertion(prefix, self.formulas.false, len(items), len(items), pointer)
+        return self._of_kind(Kind.ARRAY, assertion)
+
+    def _exactly_object(self, members: dict[str, Any], pointer: str) -> Formula:
+        keys = {key: self.one_of([value], pointer) for key, value in members.items()}
+        closed = self._object(keys, additional=self.formulas.false, required=tuple(keys), pointer=pointer)
+        return self.formulas.all_of([self.formulas.holds(Kinds(Kind.OBJECT)), closed])
+
+    def _of_kind(self, kind: Kind, assertion: Assertion) -> Formula:
+        return self.formulas.all_of([self.formulas.holds(Kinds(kind)), self.formulas.holds(assertion)])
+
+    def _number(self, numbers: Any) -> Formula:
+        return self.formulas.holds(Numbers(numbers))
+
+    def _minimum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
+        exclusive = keywords.get("exclusiveMinimum") is True  # draft 4
+        return self._number(Compared(decimal_of(value), ABOVE if exclusive else AT_LEAST))
+
+    def _maximum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
+        exclusive = keywords.get("exclusiveMaximum") is True  # draft 4
+        return self._number(Compared(decimal_of(value), BELOW if exclusive else AT_MOST))
+
+    def _exclusive_minimum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
+        return self.formulas.true if isinstance(value, bool) else self._number(Compared(decimal_of(value), ABOVE))
+
+    def _exclusive_maximum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
+        return self.formulas.true if isinstance(value, bool) else self._number(Compared(decimal_of(value), BELOW))
+
+    def _string(self, kind: Any, argument: Any, pointer: str) -> Formula:
+        return self.formulas.holds(StringAssertion(kind, argument, pointer))
+
+    def _format(self, name: str, pointer: str, keywords: Keywords) -> Formula:
+        return self._string("format", name, pointer) if self._assert_format else self.formulas.true
+
+    # ---- objects and arrays
+
+    def _object(
+        self,
+        keys: dict[str, Formula],
+        *,
+        additional: Formula | None = None,
+        required: tuple[str, ...] = (),
+        pointer: str = "",
+    ) -> Formula:
+        true = self.formulas.true
+        rest = true if additional is None else additional
+        return self.formulas.holds(ObjectAssertion(keys, (), rest, required, {}, true, 0, None, pointer))
+
+    def _object_assertion(self, keywords: Keywords, scope: Scope) -> ObjectAssertion:
+        node = keywords.node
+        dependencies = {**keywords.get("dependencies", {}), **keywords.get("dependentRequired", {})}
+        most = keywords.get("maxProperties")
+        return ObjectAssertion(
+            keys={key: self.child(node, scope, "properties", key) for key in keywords.get("properties", ())},
+            patterns=tuple(
+                (pattern, self.child(node, scope, "patternProperties", pattern))
+                for pattern in keywords.get("patternProperties", ())
+            ),
+            additional=self._optional(keywords, scope, "additionalProperties"),
+            required=tuple(keywords.get("required", ())),
+            dependent={key: tuple(names) for key, names in dependencies.items() if isinstance(names, list)},
+            names=self._optional(keywords, scope, "propertyNames"),
+            least=int(keywords.get("minProperties", 0)),
+            most=None if most is None else int(most),
+            pointer=node.pointer,
+        )
+
+    def _array_assertion(self, keywords: Keywords, scope: Scope) -> ArrayAssertion:
+        node, items = keywords.node, keywords.get("items")
+        prefix, rest = "prefixItems", "items"
+        if isinstance(items, list):
+            prefix, rest = "items", "additionalItems"
+        most = keywords.get("maxItems")
+        return ArrayAssertion(
+            prefix=tuple(self.below(keywords, scope, prefix)) if prefix in keywords else (),
+            rest=self._optional(keywords, scope, rest),
+            least=int(keywords.get("minItems", 0)),
+            most=None if most is None else int(most),
+            pointer=node.pointer,
+        )
+
+    def contains(self, keywords: Keywords, scope: Scope) -> Contains:
+        most = keywords.get("maxContains")
+        return Contains(
+            item=self.child(keywords.node, scope, "contains"),
+            least=int(keywords.get("minContains", 1)),
+            most=None if most is None else int(most),
+            pointer=keywords.pointer("contains"),
+        )
+
+    def _optional(self, keywords: Keywords, scope: Scope, keyword: str) -> Formula:
+        return self.child(keywords.node, scope, keyword) if keyword in keywords else self.formulas.true
+
+    def child(self, node: Node, scope: Scope, *tokens: str | int) -> Formula:
+        return self._schema(self.documents.child(node, *tokens), scope)
+
+    def _schema(self, node: Node, scope: Scope) -> Formula:
+        resource = node.resource
+        if (resource.dynamic_anchors or resource.recursive_anchor) and resource not in scope:
+            scope = (*scope, resource)
+        return self.formulas.schema(node, scope)
+
+
+def decimal_of(value: int | float) -> Decimal:
+    """A number of a schema; a float is what its shortest spelling says."""
+    return Decimal(repr(value) if isinstance(value, float) else value)
