@@ -1,1 +1,1 @@
-"""Context-free grammars: GBNF and Lark texts, the grammar that both give, and the automaton over bytes built from it."""
+"""Context-free grammars: GBNF and Lark texts, the grammar that both give, and the byte automaton built from it."""

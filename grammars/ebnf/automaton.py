@@ -16,10 +16,10 @@ import numpy as np
 
 from grammars.automaton import DEAD
 from grammars.byte_regex import FuelError
-from grammars.ebnf.network import Network
+from grammars.ebnf.network import MAX_SHORTEST, Network
 from grammars.ebnf.readings import NONE, Readings, Step
 from grammars.ebnf.stack import END, Item, Return, Stack
-from grammars.machine import UNKNOWN
+from grammars.lexicon import UNKNOWN
 
 Parses = frozenset[tuple[Return, int]]
 """Readings under the returns of the rules that they belong to, one for each return."""
@@ -80,10 +80,15 @@ class ContextFreeAutomaton:
         return 0 if accepted else min(self._reach(*parse) for parse in parses)
 
     def complete(self, state: int) -> bytes:
-        """A text of that length that is accepted from a state. Not for `DEAD`."""
+        """A shortest text that is accepted from a state. Not for `DEAD`.
+
+        Raises FuelError where it has more than `MAX_SHORTEST` bytes.
+        """
         parses, accepted = self._states[state]
         if accepted:
             return b""
+        if self.distance(state) > MAX_SHORTEST:
+            raise FuelError("the shortest completion is too long to be made")
         back, reading = min(sorted(parses), key=lambda parse: self._reach(*parse))
         _, expr, after = self._readings.nearest(reading)
         made = bytearray(self.network.shortest.text(expr) + self.network.text(after))

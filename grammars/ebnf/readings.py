@@ -1,4 +1,4 @@
-"""What is being read of a grammar's terminals, as states of their own: sets of expressions with the places after them."""
+"""What is being read of a grammar's terminals: sets of expressions with the places after them."""
 
 from __future__ import annotations
 

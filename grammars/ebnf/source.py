@@ -58,10 +58,9 @@ class Source:
             return _CONTROLS[escaped], offset + 2
         if escaped and escaped in others:
             return ord(escaped), offset + 2
-        if escaped in ("x", "u", "U"):
-            digits = {"x": 2, "u": 4, "U": 8}[escaped]
-            self.invalid(f"`\\{escaped}` needs {digits} hexadecimal digits", offset)
-        self.invalid(f"`\\{escaped}` means nothing; write `\\\\` for a backslash", offset)
+        digits = {"x": 2, "u": 4, "U": 8}.get(escaped)
+        what = f"needs {digits} hexadecimal digits" if digits else "means nothing; write `\\\\` for a backslash"
+        return self.invalid(f"`\\{escaped}` {what}", offset)
 
     def string(self, begin: int, end: int) -> str:
         """The text between two offsets, its escapes read."""

@@ -2,8 +2,8 @@
 
 A node stands for one position in a text: the places where rules are being read that call others there. A return is a
 rule begun at a node; it leads to what follows in every rule that called it there. Rules that begin at a node and call
-further ones wait at that same node, so left recursion, through whatever rules, is a circle inside a node and never makes
-the graph deeper. Nodes are made after those they lead back to, and equal ones are one: so states recur.
+further ones wait at that same node, so left recursion, through whatever rules, is a circle inside a node and never
+makes the graph deeper. Nodes are made after those they lead back to, and equal ones are one: so states recur.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Stack:
     def _measure(self, node: int) -> None:
         """The exits of a node's returns, whose outer exits are known; an item is chosen only where it is nearer."""
         returns = [self._return(rule, node) for rule in self._called(node)]
-        exits: dict[Return, tuple[int, Item | None]] = {back: (NEVER, None) for back in returns}
+        exits: dict[Return, tuple[int, Item | None]] = dict.fromkeys(returns, (NEVER, None))
         nearer = True
         while nearer:
             nearer = False

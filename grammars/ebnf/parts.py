@@ -1,0 +1,121 @@
+"""The parts of right-hand sides, hash-consed, and the shortest text of each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from grammars.ebnf.shortest import NEVER, ShortestTexts
+
+TERMINAL, CALL, SERIES, ALTERNATIVES, REPETITION = range(5)
+"""What a part is: (TERMINAL, expression over bytes), (CALL, rule), (SERIES, *parts), (ALTERNATIVES, *parts) or
+(REPETITION, part, least, most)."""
+UNBOUNDED: Final = -1
+"""The greatest count of a repetition that has none."""
+
+
+class Parts:
+    """Parts by number, those of a part before it, and the part that each rule stands for."""
+
+    def __init__(self, shortest: ShortestTexts) -> None:
+        self.shortest = shortest
+        self.keys: list[tuple[int, ...]] = []
+        self.bodies: list[int] = []
+        """The part of each rule; rule 0 is the root."""
+        self.least: list[int] = []
+        """Bytes of each part's shortest text, `NEVER` where it has none; there once `measure` was called."""
+        self._ids: dict[tuple[int, ...], int] = {}
+        self._best: dict[int, int] = {}
+        """Of alternatives, the one with the shortest text."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, *key: int) -> int:
+        made = self._ids.setdefault(key, len(self.keys))
+        if made == len(self.keys):
+            self.keys.append(key)
+        return made
+
+    def one_round_later(self, repetition: int) -> int:
+        """What is left of a repetition after a round; it may be asked once lengths are known."""
+        kind, body, least, most = self.keys[repetition]
+        made = self.add(kind, body, max(0, least - 1), most if most == UNBOUNDED else most - 1)
+        if made == len(self.least):
+            self.least.append(self._length(made))
+        return made
+
+    def text(self, part: int) -> bytes:
+        """A shortest text of a part that has one."""
+        made, waiting = bytearray(), [part]
+        while waiting:
+            part = waiting.pop()
+            kind, *rest = self.keys[part]
+            if not self.least[part]:
+                continue
+            if kind == TERMINAL:
+                made += self.shortest.text(rest[0])
+            elif kind == ALTERNATIVES:
+                waiting.append(self._best[part])
+            elif kind == REPETITION:
+                waiting += [rest[0]] * rest[1]
+            else:
+                waiting += reversed(self._inside(part))
+        return bytes(made)
+
+    def measure(self) -> None:
+        """Finds the least length of each part, through recursion: what never ends keeps `NEVER`.
+
+        `_best` changes only where a length gets smaller, so it leads to what was known before, and never in a circle.
+        """
+        users: list[list[int]] = [[] for _ in self.keys]
+        for part in range(len(self.keys)):
+            for one in set(self._inside(part)):
+                users[one].append(part)
+        self.least = [NEVER] * len(self.keys)
+        waiting, queued = deque(range(len(self.keys))), [True] * len(self.keys)
+        while waiting:
+            part = waiting.popleft()
+            queued[part] = False
+            length = self._length(part)
+            if length < self.least[part]:
+                self.least[part] = length
+                new = [user for user in users[part] if not queued[user]]
+                for user in new:
+                    queued[user] = True
+                waiting += new
+
+    def _inside(self, part: int) -> Sequence[int]:
+        kind, *rest = self.keys[part]
+        if kind == TERMINAL:
+            return ()
+        if kind == CALL:
+            return (self.bodies[rest[0]],)
+        return rest[:1] if kind == REPETITION else rest
+
+    def _length(self, part: int) -> int:
+        kind, *rest = self.keys[part]
+        if kind == TERMINAL:
+            return self.shortest.length(rest[0])
+        lengths = [self.least[one] for one in self._inside(part)]
+        if kind == SERIES:
+            return min(NEVER, sum(lengths))
+        if kind == REPETITION:
+            return min(NEVER, lengths[0] * rest[1])
+        if kind == ALTERNATIVES and min(lengths) < self.least[part]:
+            self._best[part] = rest[lengths.index(min(lengths))]
+        return min(lengths)
+
+    def endless(self) -> int | None:
+        """A rule that no text can be derived from, on the circle that keeps it from ending; None where all end."""
+        for rule, part in enumerate(self.bodies):
+            seen: set[int] = set()
+            while self.least[part] == NEVER and part not in seen:
+                seen.add(part)
+                if self.keys[part][0] == CALL:
+                    rule = self.keys[part][1]
+                part = next((one for one in self._inside(part) if self.least[one] == NEVER), part)
+            if seen:
+                return rule
+        return None
