@@ -112,30 +112,36 @@ class ContextFreeAutomaton:
         return state
 
     def _build(self, state: int) -> None:
-        parses = sorted(self._states[state][0])
-        rows = [self._readings.row(reading) for _, reading in parses]
+        under: dict[int, list[Return]] = {}
+        for back, reading in sorted(self._states[state][0]):
+            under.setdefault(reading, []).append(back)
+        rows = [self._readings.row(reading) for reading in under]
         if not rows:
             self.rows[state] = DEAD
             return
-        self._spend(len(rows))
         if len(rows) == 1:
             kinds, classes = np.arange(len(rows[0][1]))[None], rows[0][0].astype(np.intp)
         else:
             kinds, classes = np.unique(np.stack([row for row, _ in rows]), axis=1, return_inverse=True)
         targets = []
         for kind in kinds.T.tolist():
-            self._spend(len(rows))
-            taken = [(back, steps[k]) for (back, _), (_, steps), k in zip(parses, rows, kind, strict=True)]
+            taken = [(steps[k], backs) for (_, steps), k, backs in zip(rows, kind, under.values(), strict=True)]
             targets.append(self._target(taken))
         self.rows[state] = np.array(targets, np.int32)[classes.reshape(256)]
 
-    def _target(self, taken: list[tuple[Return, Step]]) -> int:
-        """The state after a byte that makes each return's reading take a step."""
-        parses = {back: step.left for back, step in taken if step.left != NONE}
-        ended = frozenset((place, back) for back, step in taken for place in step.ended)
+    def _target(self, taken: list[tuple[Step, list[Return]]]) -> int:
+        """The state after a byte that makes each reading take a step, under some returns."""
+        parses: dict[Return, int] = {}
+        ended: set[Item] = set()
+        for step, backs in taken:
+            self._spend(len(backs))
+            if step.left != NONE:
+                parses.update(dict.fromkeys(backs, step.left))
+            for place in step.ended:
+                ended.update((place, back) for back in backs)
         if not ended:
             return self._state(frozenset(parses.items()), False)
-        begun, accepted = self._follow(ended)
+        begun, accepted = self._follow(frozenset(ended))
         for back, reading in begun:
             parses[back] = self._readings.joined(parses[back], reading) if back in parses else reading
         return self._state(frozenset(parses.items()), accepted)

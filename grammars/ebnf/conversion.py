@@ -25,13 +25,19 @@ def convert(grammar: Grammar, arena: ByteRegexes, parts: Parts) -> list[str]:
 
 
 class _Terminal(NamedTuple):
-    """A regular expression over bytes, and what it costs to build on."""
+    """A regular expression over bytes, and bounds of what it costs to build on."""
 
     expr: int
-    levels: int
-    """How deep derivatives recurse."""
     num_links: int
-    """Upper bound of the links of a concatenation."""
+    """Links of the concatenation that it is; 1 where it is none."""
+    run: int
+    """How many of them in a row may be empty: derivatives recurse along those."""
+    inside: int
+    """How deep derivatives recurse in one link."""
+
+    @property
+    def levels(self) -> int:
+        return self.run + self.inside
 
 
 class _Run:
@@ -40,23 +46,24 @@ class _Run:
     def __init__(self, arena: ByteRegexes) -> None:
         self._arena = arena
         self._terminals: list[_Terminal] = []
-        self._deepest = self._num_links = self._num_empty = self._longest_empty = 0
+        self._num_links = self._run = self._longest = self._inside = 0
 
     def take(self, terminal: _Terminal) -> bool:
         """Adds a terminal; False, and no change, where the expression would get too large to build on."""
-        deepest = max(self._deepest, terminal.levels)
-        num_empty = self._num_empty + 1 if self._arena.accepts(terminal.expr) else 0
-        longest, num_links = max(self._longest_empty, num_empty), self._num_links + terminal.num_links
-        if self._terminals and (num_links > _MAX_LINKS or 1 + deepest + longest > _MAX_LEVELS):
+        num_links, inside = self._num_links + terminal.num_links, max(self._inside, terminal.inside)
+        run = self._run + terminal.run
+        longest = max(self._longest, run)
+        if self._terminals and (num_links > _MAX_LINKS or inside + longest > _MAX_LEVELS):
             return False
         self._terminals.append(terminal)
-        self._deepest, self._num_links, self._num_empty, self._longest_empty = deepest, num_links, num_empty, longest
+        self._num_links, self._inside, self._longest = num_links, inside, longest
+        self._run = run if self._arena.accepts(terminal.expr) else terminal.run
         return True
 
     def terminal(self) -> _Terminal:
-        """All of them as one. Derivatives recurse down one of them, and along those that may be empty."""
+        """All of them as one."""
         expr = self._arena.concat(*(terminal.expr for terminal in self._terminals))
-        return _Terminal(expr, 1 + self._deepest + self._longest_empty, self._num_links)
+        return _Terminal(expr, self._num_links, self._longest, self._inside)
 
     def parts(self, part: Callable[[int], int]) -> list[int]:
         """What stands for the run in a series: one part, or none where the run is empty."""
@@ -98,28 +105,32 @@ class _Conversion:
         known = [part for part in parts if part]
         if len(known) < len(parts):
             return
-        levels, num_links = 1 + max((part.levels for part in known), default=0), 1
         match grammar.expressions[expression]:
-            case Literal(text):
-                encoded = text.encode()
-                made, num_links = arena.literal(encoded), len(encoded)
-            case Chars(ranges):
-                made, num_links = self._chars(ranges), 4
-            case Pattern(pattern):
-                made, num_links = self._patterns.whole(pattern), len(pattern)
             case Reference():
-                made, levels, num_links = known[0]
+                made = known[0]
             case Series():
                 run = _Run(arena)
                 if not all(map(run.take, known)):
                     return
-                made, levels, num_links = run.terminal()
+                made = run.terminal()
+            case Literal(text):
+                made = _Terminal(arena.literal(text.encode()), len(text.encode()), 0, 1)
+            case Chars(ranges):
+                made = _Terminal(self._chars(ranges), 4, 0, 4)
+            case Pattern(pattern):
+                made = _Terminal(self._patterns.whole(pattern), len(pattern), 1, 1)
             case Alternatives(numbers):
-                made = self._union(numbers)
+                made = self._around(known, self._union(numbers))
             case Repetition(_, least, most):
-                made = arena.repeat(known[0].expr, least, most)
-        if levels <= _MAX_LEVELS:
-            self._terminals[expression] = _Terminal(made, levels, num_links)
+                made = self._around(known, arena.repeat(known[0].expr, least, most))
+        if made.levels <= _MAX_LEVELS:
+            self._terminals[expression] = made
+
+    def _around(self, parts: Sequence[_Terminal], expr: int) -> _Terminal:
+        """The terminal of an expression that is one link around its parts, or has become one of them."""
+        num_links = max(part.num_links for part in parts)
+        run = max(int(self._arena.accepts(expr)), *(part.run for part in parts))
+        return _Terminal(expr, num_links, run, 1 + max(part.levels for part in parts))
 
     def _union(self, parts: Sequence[int]) -> int:
         """Any of some terminals, the literals among them as a trie."""

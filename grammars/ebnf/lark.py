@@ -1,9 +1,9 @@
 """The Lark notation, as far as it describes texts.
 
 Rules (`lower`) and terminals (`UPPER`), `|`, groups, `[optional]`, `* + ?`, `~n`, `~n..m`, `{m,n}`, strings with an `i`
-flag, `/patterns/` with the flags i, s, m and u, ranges `"a".."z"`, `%ignore`, `%import common.NAME` (also `-> NAME`,
-flag, `/patterns/` with the flags i, s, m and u, ranges `"a".."z"`, `%ignore`, `%import common.NAME` (also `-> NAME`,
-or several in parentheses), comments with `//` or `#`. The text begins with `start`. What an ignored terminal matches may
+flag, `/patterns/` with the flags i, s, m and u, ranges `"a".."z"`, `%ignore`, `%import common.NAME` (also `-> NAME`, or
+several in parentheses), comments with `//` or `#`. The text begins with `start`. What an ignored terminal matches may
+stand before every terminal and at the end of the text.
 
 Accepted and without effect on which texts there are: the marks `?` and `!` before rules, aliases (`-> name`) and
 priorities. Terminals are read in every way that they can be: no longest match and no priority takes a text away that

@@ -8,6 +8,8 @@ makes the graph deeper. Nodes are made after those they lead back to, and equal 
 
 from __future__ import annotations
 
+from typing import Final
+
 from grammars.ebnf.network import DONE, Network, Place
 from grammars.ebnf.shortest import NEVER
 
@@ -15,6 +17,9 @@ Return = int
 """The number of a rule begun at a node."""
 END: Return = 0
 """The return of the root: the end of the text."""
+
+_MOST_COMPARED: Final = 4
+"""Nodes that a new one is compared with."""
 
 Item = tuple[Place, Return]
 """A place in a rule, and where that rule returns to."""
@@ -37,18 +42,34 @@ class Stack:
 
     def begun(self, items: frozenset[Item]) -> list[tuple[int, Return]]:
         """The rules that begin where items call, each with its return."""
-        node = self._nodes.setdefault(items, len(self._items))
-        if node == len(self._items):
-            self._items.append(items)
-        return [(rule, self._return(rule, node)) for rule in self._called(node)]
+        node = self._nodes.get(items)
+        if node is None:
+            node = self._nodes[items] = self._made(items)
+        return [(rule, self._return(rule, node)) for rule in self._called(items)]
+
+    def _made(self, items: frozenset[Item]) -> int:
+        """A new node, or one that its items return to where that leads to the same texts.
+
+        It does where its returns wait for the same items, those that return to the new node taken as returning to it:
+        then both solve the same equations. So an ambiguous rule such as `x ::= x x` doesn't make the graph deeper.
+        """
+        node = len(self._items)
+        self._items.append(items)
+        self._wake(node)
+        returns = {self._return(rule, node): rule for rule in self._called(items)}
+        outers = {self._origins[back][1] for _, back in items if back != END}
+        for outer in sorted(outers)[-_MOST_COMPARED:]:
+            same = {back: self._return(rule, outer) for back, rule in returns.items()}
+            if all(
+                {(place, same.get(to, to)) for place, to in self._waiting[back]} == set(self._waiting.get(alike, ()))
+                for back, alike in same.items()
+            ):
+                return outer
+        return node
 
     def waiting(self, back: Return) -> tuple[Item, ...]:
         """The items that go on once the rule of a return has been read. Not for `END`."""
-        found = self._waiting.get(back)
-        if found is None:
-            self._wake(self._origins[back][1])
-            found = self._waiting[back]
-        return found
+        return self._waiting[back]
 
     def exit(self, back: Return) -> tuple[int, Item | None]:
         """The least number of bytes from a return to the end of the text, and the item to go on with; None at it."""
@@ -72,13 +93,13 @@ class Stack:
             self._origins.append(key)
         return made
 
-    def _called(self, node: int) -> tuple[int, ...]:
-        calls = (rule for place, _ in self._items[node] for rule, _ in self._network.edges(place).calls)
+    def _called(self, items: frozenset[Item]) -> tuple[int, ...]:
+        calls = (rule for place, _ in items for rule, _ in self._network.edges(place).calls)
         return self._network.predicted(frozenset(calls))
 
     def _wake(self, node: int) -> None:
         """Finds what waits at a node, for all rules called there."""
-        waiting: dict[int, dict[Item, None]] = {rule: {} for rule in self._called(node)}
+        waiting: dict[int, dict[Item, None]] = {rule: {} for rule in self._called(self._items[node])}
         for place, back in self._items[node]:
             for rule, after in self._network.edges(place).calls:
                 waiting[rule][after, back] = None
@@ -91,7 +112,7 @@ class Stack:
 
     def _measure(self, node: int) -> None:
         """The exits of a node's returns, whose outer exits are known; an item is chosen only where it is nearer."""
-        returns = [self._return(rule, node) for rule in self._called(node)]
+        returns = [self._return(rule, node) for rule in self._called(self._items[node])]
         exits: dict[Return, tuple[int, Item | None]] = dict.fromkeys(returns, (NEVER, None))
         nearer = True
         while nearer:
