@@ -9,6 +9,7 @@ attributes of rules, llama.cpp's `<token>`.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 from grammars.ebnf.grammar import Chars, Expressions, Grammar, Literal, Reference, Rule
@@ -26,6 +27,7 @@ _TOKEN: Final = re.compile(
     |(?P<ahead>\(=)
     |(?P<token><[^<>\s]*>|!<[^<>\s]*>)
     |(?P<mark>[()|*+?.])
+    |(?P<other>.)
     """,
     re.VERBOSE,
 )
@@ -65,15 +67,10 @@ class _Parser:
         return Grammar(self._expressions.table, self._rules, root)
 
     def _tokenised(self) -> list[re.Match[str]]:
-        tokens, at = [], 0
-        text = self._source.text
-        while at < len(text):
-            found = _TOKEN.match(text, at)
-            if found is None:
-                self._source.invalid(_unexpected(text, at), at)
-            if found.lastgroup != "space":
-                tokens.append(found)
-            at = found.end()
+        tokens = [token for token in _TOKEN.finditer(self._source.text) if token.lastgroup != "space"]
+        for token, after in pairwise(tokens):
+            if (token.lastgroup, after.lastgroup) == ("class", "define"):
+                self._source.unsupported("attributes of rules; leave the brackets before `::=` out", token.start())
         return tokens
 
     def _kind(self, at: int) -> str | None:
@@ -119,14 +116,14 @@ class _Parser:
                 if not token["least"] and not token["most"]:
                     self._source.invalid("a count needs a number, as in `{2}`, `{2,}` or `{2,5}`", offset)
                 side.repeat(*self._source.count(token["least"], token["comma"], token["most"], offset), offset)
-            case "define" if self._kind(at - 1) == "class":
-                self._source.unsupported("attributes of rules; leave the brackets before `::=` out", offset)
             case "define":
                 self._source.invalid("`::=` follows no name of a rule", offset)
             case "ahead":
                 self._source.unsupported("look-ahead, `(=...)`; leave it out, or use xgrammar", offset)
             case "token":
                 self._source.unsupported(f"the token {token[0]}; write the text that it stands for", offset)
+            case "other":
+                self._source.invalid(_unexpected(token[0]), offset)
             case _:
                 self._mark(side, token[0], offset)
 
@@ -168,13 +165,13 @@ class _Parser:
         return made
 
 
-def _unexpected(text: str, at: int) -> str:
-    match text[at]:
+def _unexpected(char: str) -> str:
+    match char:
         case '"':
             return "a literal is not closed on its line"
         case "[":
             return "a class is not closed on its line"
         case "{":
             return "a count is written `{2}`, `{2,}` or `{2,5}`"
-        case char:
+        case _:
             return f"{char!r} can't stand here; text is written in double quotes"

@@ -184,6 +184,8 @@ class _Parser:
                 self._source.unsupported(f"the directive `{name}`", token.start())
 
     def _import(self) -> None:
+        if self._is("."):
+            self._source.unsupported("libraries in files; only `common` is built in", self._tokens[self._at].start())
         library = self._expect("name", "the name of a library")
         if library[0] != "common":
             self._source.unsupported(f"the library {library[0]!r}; only `common` is built in", library.start())
@@ -242,7 +244,7 @@ class _Parser:
                 if in_terminal:
                     self._source.invalid(f"a terminal can't use the rule {token[0]!r}", offset)
                 if self._is("{"):
-                    self._source.unsupported("templates of rules", offset)
+                    self._source.unsupported("templates of rules", self._tokens[self._at].start())
                 self._uses[user].setdefault(token[0], offset)
                 side.symbol(self._expressions.add(Reference(token[0])))
             case "name" | "string" | "pattern":

@@ -68,7 +68,11 @@ def test_from_every_state_the_completion_is_accepted_and_as_long_as_said(name: s
         ("root ::= [^]", ["]", "a"], [""]),
         ("root ::= [ぁ-ゟ]+", ["ひらがな"], ["カ"]),
         (r"root ::= [\d_]+ [\S]", ["12_x"], ["a_x", "1 "]),
-        ('root ::= "a"{2} "b"{1,} "c"{,2} "d"{0} "e"{1,3}', ["aabe", "aabbbccee"], ["abe", "aabccce", "aabde", "aabeeee"]),
+        (
+            'root ::= "a"{2} "b"{1,} "c"{,2} "d"{0} "e"{1,3}',
+            ["aabe", "aabbbccee"],
+            ["abe", "aabccce", "aabde", "aabeeee"],
+        ),
         ('root ::= "a"{ 2 , 3 }', ["aa", "aaa"], ["a", "aaaa"]),
         ('root ::= ("a" | "b" "c")*', ["", "abcbca"], ["b", "c"]),
         ('root ::= x.y-z\nx.y-z ::= "a"\n', ["a"], [""]),

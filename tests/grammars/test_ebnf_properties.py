@@ -32,9 +32,10 @@ def grown(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
 
 
 CALLS = st.integers(0, NUM_RULES - 1).map(lambda rule: ("call", rule))
-LEAVES = st.one_of(st.sampled_from(["a", "b", "ab", ""]).map(lambda text: ("text", text)), CALLS, CALLS)
-TREES = st.recursive(LEAVES, grown, max_leaves=6)
-GRAMMARS = st.lists(TREES, min_size=NUM_RULES, max_size=NUM_RULES)
+WORDS = st.sampled_from(["a", "b", "ab", ""]).map(lambda text: ("text", text))
+TREES = st.recursive(st.one_of(WORDS, CALLS, CALLS), grown, max_leaves=6)
+BODIES = st.one_of(TREES, st.tuples(TREES, WORDS).map(lambda pair: ("any", *pair)))
+GRAMMARS = st.lists(BODIES, min_size=NUM_RULES, max_size=NUM_RULES)
 
 
 def spelled(tree: Tree) -> str:
@@ -89,7 +90,11 @@ def language(grammar: list[Tree]) -> frozenset[str]:
 
 
 def calls(tree: Tree) -> set[int]:
-    return {tree[1]} if tree[0] == "call" else {rule for part in tree[1:] if isinstance(part, tuple) for rule in calls(part)}
+    return (
+        {tree[1]}
+        if tree[0] == "call"
+        else {rule for part in tree[1:] if isinstance(part, tuple) for rule in calls(part)}
+    )
 
 
 def can_end(tree: Tree, ending: set[int]) -> bool:
@@ -114,7 +119,7 @@ def all_end(grammar: list[Tree]) -> bool:
     return needed <= ending
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=400)
 @given(GRAMMARS)
 def test_every_verdict_and_every_distance_is_that_of_the_enumerated_language(grammar: list[Tree]) -> None:
     text = "\n".join(f"r{rule} ::= {spelled(tree)}" for rule, tree in enumerate(grammar))
