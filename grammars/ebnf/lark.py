@@ -15,6 +15,7 @@ attributes and special tokens, by name.
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from typing import Final, NoReturn
 
 from grammars.ebnf.common_terminals import COMMON
@@ -39,6 +40,10 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _QUANTIFIERS: Final = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+_MAX_NESTING: Final = 50
+"""Groups inside each other in a pattern, which is read by recursion."""
+_BRACKETS: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|[()]")
+"""What may hold a bracket that is a character, and the brackets of groups."""
 _IGNORED: Final = "%ignore"
 """The rule of what may stand before a terminal; no name in a text is like it."""
 _ROOT: Final = "%start"
@@ -309,6 +314,8 @@ class _Parser:
         pattern, flags = token[0][1:end], token[0][end + 1 :]
         if unknown := flags.strip("imsu"):
             self._source.unsupported(f"the flag `{unknown[0]}` of patterns", token.start() + end + 1)
+        if _nesting(pattern) > _MAX_NESTING:
+            self._source.too_large(f"a pattern's groups are nested more than {_MAX_NESTING} deep", token.start())
         try:
             tree = parse_pattern(pattern)
         except GrammarError as error:
@@ -320,6 +327,12 @@ class _Parser:
             self._source.unsupported(what, token.start())
         on = "".join(sorted(set(flags) & {"i", "s"}))
         return self._expressions.add(Pattern(f"(?{on}:{pattern})" if on else pattern))
+
+
+def _nesting(pattern: str) -> int:
+    """How deep groups stand in each other, at most."""
+    brackets = [found[0] for found in _BRACKETS.finditer(pattern)]
+    return max(accumulate(1 if bracket == "(" else -1 if bracket == ")" else 0 for bracket in brackets), default=0)
 
 
 def _is_terminal(name: str) -> bool:

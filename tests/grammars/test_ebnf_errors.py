@@ -167,7 +167,12 @@ def test_deeply_nested_lark_groups_are_too_large() -> None:
     assert (error.line, error.column) == (1, 1008)
 
 
-def test_deeply_nested_patterns_are_refused() -> None:
-    error = lark_error("start: /" + "(" * 5000 + "a" + ")" * 5000 + "/")
-    assert error.code == "unsupported_backend"
-    assert "nested" in error.message
+@pytest.mark.parametrize("pattern", ["(" * 5000 + "a" + ")" * 5000, "(b|c?" * 60 + "a" + "d?)*" * 60])
+def test_deeply_nested_patterns_are_too_large(pattern: str) -> None:
+    error = lark_error(f"start: /{pattern}/")
+    assert error.code == "grammar_too_large"
+    assert (error.line, error.column) == (1, 8)
+
+
+def test_brackets_that_are_characters_nest_nothing() -> None:
+    Network(lark.parse("start: /" + r"\(" * 100 + "[(]" * 100 + "/"))
