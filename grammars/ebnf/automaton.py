@@ -16,7 +16,7 @@ import numpy as np
 
 from grammars.automaton import DEAD
 from grammars.byte_regex import FuelError
-from grammars.ebnf.network import MAX_SHORTEST, Network
+from grammars.ebnf.network import MAX_SHORTEST, Network, Place
 from grammars.ebnf.readings import NONE, Readings, Step
 from grammars.ebnf.stack import END, Item, Return, Stack
 from grammars.lexicon import UNKNOWN
@@ -113,32 +113,24 @@ class ContextFreeAutomaton:
 
     def _build(self, state: int) -> None:
         under: dict[int, list[Return]] = {}
-        for back, reading in sorted(self._states[state][0]):
+        for back, reading in self._states[state][0]:
             under.setdefault(reading, []).append(back)
-        rows = [self._readings.row(reading) for reading in under]
-        if not rows:
-            self.rows[state] = DEAD
-            return
-        if len(rows) == 1:
-            kinds, classes = np.arange(len(rows[0][1]))[None], rows[0][0].astype(np.intp)
-        else:
-            kinds, classes = np.unique(np.stack([row for row, _ in rows]), axis=1, return_inverse=True)
-        targets = []
-        for kind in kinds.T.tolist():
-            taken = [(steps[k], backs) for (_, steps), k, backs in zip(rows, kind, under.values(), strict=True)]
-            targets.append(self._target(taken))
-        self.rows[state] = np.array(targets, np.int32)[classes.reshape(256)]
+        readings = tuple(sorted(under))
+        returns = [under[reading] for reading in readings]
+        classes, steps = self._readings.steps(readings)
+        targets = [self._target(taken, returns) for taken in steps]
+        self.rows[state] = np.array(targets, np.int32)[classes]
 
-    def _target(self, taken: list[tuple[Step, list[Return]]]) -> int:
-        """The state after a byte that makes each reading take a step, under some returns."""
+    def _target(self, taken: list[Step], returns: list[list[Return]]) -> int:
+        """The state after a byte that some readings take, each under some returns."""
         parses: dict[Return, int] = {}
         ended: set[Item] = set()
-        for step, backs in taken:
-            self._spend(len(backs))
-            if step.left != NONE:
-                parses.update(dict.fromkeys(backs, step.left))
-            for place in step.ended:
-                ended.update((place, back) for back in backs)
+        for index, left, places in taken:
+            self._spend(len(returns[index]))
+            if left != NONE:
+                parses.update(dict.fromkeys(returns[index], left))
+            for place in places:
+                ended.update((place, back) for back in returns[index])
         if not ended:
             return self._state(frozenset(parses.items()), False)
         begun, accepted = self._follow(frozenset(ended))
@@ -157,28 +149,24 @@ class ContextFreeAutomaton:
         network, accepted = self.network, False
         seen, waiting = set(items), list(items)
         calling: set[Item] = set()
-        pairs: dict[Return, set[tuple[int, int]]] = {}
+        pairs: dict[Return, frozenset[tuple[int, Place]]] = {}
         while waiting:
             place, back = waiting.pop()
-            edges = network.edges(place)
-            new = [(~rule, back) for rule in edges.last_calls]
-            if edges.final and back == END:
-                accepted = True
-            elif edges.final:
-                new += self._stack.waiting(back)
-            if edges.terminals:
-                pairs.setdefault(back, set()).update(edges.terminals)
-            if edges.calls:
-                calling.add((place, back))
-            self._spend(1 + len(new))
-            for item in new:
-                if item not in seen:
-                    seen.add(item)
-                    waiting.append(item)
-        for rule, back in self._stack.begun(frozenset(calling)) if calling else ():
-            if terminals := network.edges(~rule).terminals:
-                pairs.setdefault(back, set()).update(terminals)
-        return frozenset((back, self._readings.of(frozenset(one))) for back, one in pairs.items()), accepted
+            reach = network.reach(place)
+            if reach.terminals:
+                pairs[back] = pairs[back] | reach.terminals if back in pairs else reach.terminals
+            for caller in reach.calling:
+                calling.add((caller, back))
+            self._spend(1 + len(reach.calling))
+            if reach.final:
+                accepted = accepted or back == END
+                new = self._stack.waiting(back) - seen
+                seen |= new
+                waiting += new
+        for rule, back in self._stack.begun(frozenset(calling)).items() if calling else ():
+            if terminals := network.starts(rule):
+                pairs[back] = pairs[back] | terminals if back in pairs else terminals
+        return frozenset((back, self._readings.of(one)) for back, one in pairs.items()), accepted
 
     def _spend(self, steps: int) -> None:
         self.fuel -= steps

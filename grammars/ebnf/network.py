@@ -28,7 +28,7 @@ DONE: Final[Place] = 0
 
 
 class Edges(NamedTuple):
-    """What a place leads to."""
+    """What a place leads to, by itself."""
 
     final: bool
     """Whether the rule may end here."""
@@ -38,6 +38,15 @@ class Edges(NamedTuple):
     """Rules, and the places after them, of which none is `DONE`."""
     last_calls: tuple[int, ...]
     """Rules after which nothing is left."""
+
+
+class Reach(NamedTuple):
+    """What a place leads to where its last calls are jumps, which leave the rule for the one called."""
+
+    final: bool
+    terminals: frozenset[tuple[int, Place]]
+    calling: tuple[Place, ...]
+    """The places that call rules and go on after them."""
 
 
 class Network:
@@ -56,6 +65,8 @@ class Network:
         self._least: list[int] = [0]
         self._ids: dict[tuple[int, Place], Place] = {}
         self._edges: dict[Place, Edges] = {}
+        self._starts: dict[int, frozenset[tuple[int, Place]]] = {}
+        self._reaches: dict[Place, Reach] = {}
         self._predicted: dict[frozenset[int], tuple[int, ...]] = {}
         names = convert(grammar, self.arena, self._parts)
         self._parts.measure()
@@ -81,6 +92,30 @@ class Network:
         found = self._edges.get(place)
         if found is None:
             found = self._edges[place] = self._find_edges(place)
+        return found
+
+    def reach(self, place: Place) -> Reach:
+        found = self._reaches.get(place)
+        if found is None:
+            places = dict.fromkeys([place])
+            waiting = [place]
+            while waiting:
+                new = [~rule for rule in self.edges(waiting.pop()).last_calls if ~rule not in places]
+                places.update(dict.fromkeys(new))
+                waiting += new
+            edges = {one: self.edges(one) for one in places}
+            found = self._reaches[place] = Reach(
+                final=edges[place].final,
+                terminals=frozenset(pair for one in edges.values() for pair in one.terminals),
+                calling=tuple(one for one in places if edges[one].calls),
+            )
+        return found
+
+    def starts(self, rule: int) -> frozenset[tuple[int, Place]]:
+        """The terminals that a rule begins with itself, without those of the rules that it calls."""
+        found = self._starts.get(rule)
+        if found is None:
+            found = self._starts[rule] = frozenset(self.edges(~rule).terminals)
         return found
 
     def predicted(self, rules: frozenset[int]) -> tuple[int, ...]:

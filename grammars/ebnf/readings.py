@@ -18,22 +18,32 @@ Pairs = frozenset[tuple[int, Place]]
 
 
 class Step(NamedTuple):
-    """What a byte does to a reading."""
+    """What a byte does to one of the readings that it is offered to."""
 
+    which: int
+    """Which of them."""
     left: int
     """What may still be read, `NONE` for nothing."""
     ended: tuple[Place, ...]
     """The places after the terminals that may have ended with this byte."""
 
 
+class _Row(NamedTuple):
+    """[256] the class of each byte, and for each class what is left of a reading, and the places after what ended."""
+
+    classes: NDArray[np.intp]
+    outcomes: list[tuple[int, tuple[Place, ...]]]
+
+
 class Readings:
-    """Readings by number. Rows are built once and shared by all stacks under which the same is read."""
+    """Readings by number. What bytes do to them is found once, and shared by all stacks under which they are read."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._ids: dict[Pairs, int] = {frozenset(): NONE}
         self._pairs: list[Pairs] = [frozenset()]
-        self._rows: dict[int, tuple[NDArray[np.uint8], list[Step]]] = {}
+        self._rows: dict[int, _Row] = {}
+        self._steps: dict[tuple[int, ...], tuple[NDArray[np.intp], list[list[Step]]]] = {}
         self._joined: dict[tuple[int, int], int] = {}
         self._nearest: dict[int, tuple[int, int, Place]] = {}
 
@@ -54,12 +64,15 @@ class Readings:
             made = self._joined[key] = self.of(self._pairs[one] | self._pairs[other])
         return made
 
-    def row(self, reading: int) -> tuple[NDArray[np.uint8], list[Step]]:
-        """[256] uint8: the class of each byte; and the step that each class takes. Raises FuelError."""
-        row = self._rows.get(reading)
-        if row is None:
-            row = self._rows[reading] = self._build(sorted(self._pairs[reading]))
-        return row
+    def steps(self, readings: tuple[int, ...]) -> tuple[NDArray[np.intp], list[list[Step]]]:
+        """[256] the class of each byte, and what the bytes of each class do to the readings that take them.
+
+        Raises FuelError.
+        """
+        found = self._steps.get(readings)
+        if found is None:
+            found = self._steps[readings] = self._combined([self._row(reading) for reading in readings])
+        return found
 
     def nearest(self, reading: int) -> tuple[int, int, Place]:
         """The least number of bytes to the end of a rule from here, and the pair that leads there."""
@@ -72,14 +85,30 @@ class Readings:
             )
         return found
 
-    def _build(self, pairs: list[tuple[int, Place]]) -> tuple[NDArray[np.uint8], list[Step]]:
+    def _combined(self, rows: list[_Row]) -> tuple[NDArray[np.intp], list[list[Step]]]:
+        if not rows:
+            return np.zeros(256, np.intp), [[]]
+        columns, classes = np.unique(np.stack([row.classes for row in rows]), axis=1, return_inverse=True)
+        combined = []
+        for column in columns.T.tolist():
+            taken = [(index, *row.outcomes[k]) for index, (row, k) in enumerate(zip(rows, column, strict=True))]
+            combined.append([Step(*one) for one in taken if one[1] != NONE or one[2]])
+        return classes.reshape(256), combined
+
+    def _row(self, reading: int) -> _Row:
+        row = self._rows.get(reading)
+        if row is None:
+            row = self._rows[reading] = self._build(sorted(self._pairs[reading]))
+        return row
+
+    def _build(self, pairs: list[tuple[int, Place]]) -> _Row:
         arena = self._network.arena
         after = np.stack([arena.row(expr) for expr, _ in pairs])  # [num_pairs, 256]
         columns, classes = np.unique(after, axis=1, return_inverse=True)
-        steps = []
+        outcomes = []
         for column in columns.T.tolist():
             targets = list(zip(column, (place for _, place in pairs), strict=True))
             left = frozenset(pair for pair in targets if pair[0] not in (NOTHING, EMPTY))
             ended = dict.fromkeys(place for expr, place in targets if arena.accepts(expr))
-            steps.append(Step(self.of(left), tuple(ended)))
-        return classes.reshape(256).astype(np.uint8), steps
+            outcomes.append((self.of(left), tuple(ended)))
+        return _Row(classes.reshape(256), outcomes)
