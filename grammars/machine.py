@@ -1,328 +1,292 @@
-"""The automaton of a grammar, built lazily: lexemes read by shared byte automata, in phases linked by what they end in.
+"""The automaton of a grammar, built lazily: lexemes and words, read in phases that are linked by what they end in.
 
-A *lexeme* is a state of a `Lexicon`, the byte automata of all regular expressions in use. A *phase* is a place in a
-grammar at which a lexeme is read, with everything that has to be remembered until it ends (for JSON, the stack). A
-*state* of the automaton is a pair of both, numbered in the order in which pairs are met. Inside a lexeme the next state
-follows from the lexicon's tables alone; where a lexeme ends, the grammar is asked for the phase that comes next, once
-for every phase and ending. Everything per byte runs in Numba without the GIL; only new phases and lexemes are Python.
+A *phase* is a place in a grammar at which text is read, with everything that has to be remembered until that text ends
+(for JSON, the stack). In a phase a lexeme is read, or words of a finite set, or both side by side, or a lexeme of which
+the characters are counted. A *state* of the automaton is a phase, a lexeme and one number more: the node of the trie of
+words that was reached, or the characters counted so far. States are numbered in the order in which they are met.
+
+Inside a lexeme the next state follows from tables alone; where it ends, the grammar is asked for the phase that comes
+next, once for every phase and ending. Everything per byte runs in Numba without the GIL; only new phases and lexemes
+are Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
-from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.lexicon import UNKNOWN, Lexicon, grown
+from grammars.words import ALL_WORDS, NO_NODE, WordTries, child_of
 
-UNKNOWN: Final = -1
-"""In tables: not asked for yet."""
 NO_PHASE: Final = -2
 """In the table of phases: nothing may follow."""
-OPEN: Final = 0
-"""The tag of a lexeme that goes on until its end shows in the byte behind it, or that may not end yet."""
+_LABEL_SHIFT: Final = 20
 
-
-Reading = tuple[int, int]
-"""An expression and the tag that tells that it was read."""
-
-
-class Lexicon:
-    """Byte automata shared by all grammars of a process.
-
-    A lexeme is a set of readings that go on side by side; of two that match the same text, the one with the smaller tag
-    counts. A reading with a tag ends *eagerly*, with the byte that completes it; an `OPEN` one ends where no byte
-    continues it.
-    """
-
-    def __init__(self, arena: ByteRegexes) -> None:
-        self.arena = arena
-        self._ids: dict[tuple[Reading, ...], int] = {}
-        self._readings: list[tuple[Reading, ...]] = []
-        self.rows = np.full((64, 256), UNKNOWN, np.int32)
-        """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
-        self.tags = np.zeros(64, np.int32)
-        """[capacity] the tag of a completed eager reading, `OPEN` where there is none."""
-        self.complete = np.zeros(64, np.bool_)
-        """[capacity] whether an open reading may end here."""
-        self.lexeme()
-
-    def __len__(self) -> int:
-        return len(self._readings)
-
-    def lexeme(self, *readings: Reading) -> int:
-        """The lexeme of some readings, all of which can match; `DEAD` for none."""
-        key = tuple(sorted(set(readings)))
-        made = self._ids.get(key)
-        if made is None:
-            made = self._ids[key] = len(self._readings)
-            self._readings.append(key)
-            if made == len(self.tags):
-                self.rows = _doubled(self.rows, UNKNOWN)
-                self.tags, self.complete = _doubled(self.tags, 0), _doubled(self.complete, False)
-            ended = [tag for expr, tag in key if self.arena.accepts(expr)]
-            self.tags[made] = min((tag for tag in ended if tag != OPEN), default=OPEN)
-            self.complete[made] = OPEN in ended
-        return made
-
-    def build(self, lexeme: int) -> None:
-        """Fills the row of a lexeme. Raises FuelError."""
-        if self.rows[lexeme, 0] != UNKNOWN:
-            return
-        readings = self._readings[lexeme]
-        after = np.stack([self.arena.row(expr) for expr, _ in readings])  # [num_readings, 256]
-        columns, which = np.unique(after, axis=1, return_inverse=True) if len(readings) > 1 else _distinct(after[0])
-        lexemes = [
-            self.lexeme(*((int(expr), tag) for expr, (_, tag) in zip(column, readings, strict=True) if expr != NOTHING))
-            for column in columns.T
-        ]
-        self.rows[lexeme] = np.array(lexemes, np.int32)[which.reshape(256)]
-
-
-def _distinct(row: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    values, which = np.unique(row, return_inverse=True)
-    return values[None], which
+Place = tuple[int, int, int]
+"""A phase, a lexeme, and a node of the words or a number of characters."""
 
 
 class Phase(NamedTuple):
-    """A phase by its number, what is read in it, and whether the text may end where an open lexeme of it may."""
+    """A phase by its number, and what is read in it."""
 
     number: int
-    lexeme: int
-    may_end: bool
+    lexeme: int = DEAD
+    """The lexeme, or `DEAD` where only words are read."""
+    root: int = NO_NODE
+    """The trie of words, if there is one."""
+    totals: int = ALL_WORDS
+    """The running totals of the words that are allowed."""
+    least: int = 0
+    most: int = -1
+    """The characters that a lexeme without words may have, where these bound it; -1 is no bound. They are counted
+    wherever the lexeme stands at the boundary between two of them."""
+    may_end: bool = False
+    """Whether the text may end where an open lexeme of this phase may."""
 
 
 class Phases(Protocol):
-    """A grammar, seen by its machine: what is read first, and what after it."""
+    """A grammar, seen by its machine: what is read first, and what after it.
+
+    Phases are numbered by the grammar, from 0 and without gaps, and from each of them the end can be reached.
+    """
 
     def first(self) -> Phase:
         """Phase 0."""
         ...
 
-    def follow(self, phase: int, tag: int) -> Phase | None:
-        """The phase after one whose lexeme ended with `tag`; None where nothing may follow.
+    def follow(self, phase: int, tags: int, label: int) -> Phase | None:
+        """The phase after one that ended with a set of tags of its lexeme (by number) and with a word of a label.
 
-        Phases are numbered by the grammar, from 0 and without gaps, and from each of them the end can be reached.
+        `label` is -1 where no word ended there. None where nothing may follow.
         """
         ...
 
 
-class Machine:
-    """A `ByteAutomaton` over phases and lexemes. Build under a lock of your own; built rows may be read by anyone."""
+class Tables(NamedTuple):
+    """All that stepping reads. Shapes as in `Lexicon`, `WordTries` and `Machine`."""
 
-    def __init__(self, lexicon: Lexicon, phases: Phases, num_tags: int) -> None:
-        self._lexicon, self._phases = lexicon, phases
-        self.rows = np.full((64, 256), UNKNOWN, np.int32)
-        """[capacity, 256] state after a byte; a row of `UNKNOWN` is not built yet."""
-        self.accepting = np.zeros(64, np.bool_)
-        """[capacity] whether the text may end in a state."""
-        self._state_phase = np.zeros(64, np.int32)
-        self._state_lexeme = np.zeros(64, np.int32)
-        self._follow_phase = np.full((16, num_tags), UNKNOWN, np.int32)
+    lexeme_rows: NDArray[np.int32]
+    eager: NDArray[np.int32]
+    open: NDArray[np.int32]
+    boundary: NDArray[np.bool_]
+    phase_lexeme: NDArray[np.int32]
+    phase_root: NDArray[np.int32]
+    phase_totals: NDArray[np.int32]
+    phase_least: NDArray[np.int32]
+    phase_most: NDArray[np.int32]
+    follow_keys: NDArray[np.int64]
+    follow_phases: NDArray[np.int32]
+    word_byte: NDArray[np.uint8]
+    word_skip: NDArray[np.int32]
+    word_low: NDArray[np.int32]
+    word_high: NDArray[np.int32]
+    word_label: NDArray[np.int32]
+    totals: NDArray[np.int32]
+
+
+class Machine:
+    """A `ByteAutomaton` over the phases of a grammar. Build under a lock of your own."""
+
+    def __init__(self, lexicon: Lexicon, words: WordTries, phases: Phases) -> None:
+        self.lexicon, self.words, self._phases = lexicon, words, phases
         self._phase_lexeme = np.zeros(16, np.int32)
-        self._phase_ends = np.zeros(16, np.bool_)
-        self._slots = np.full(256, UNKNOWN, np.int32)
-        """A hash table of states by phase and lexeme, with open addressing and a power of two of slots."""
-        self.num_states = 1
-        self.rows[DEAD] = DEAD
-        self._reserve(256)
+        self._phase_root = np.full(16, NO_NODE, np.int32)
+        self._phase_totals = np.full(16, ALL_WORDS, np.int32)
+        self._phase_least = np.zeros(16, np.int32)
+        self._phase_most = np.full(16, -1, np.int32)
+        self._phase_ends: list[bool] = []
+        self._follow_keys = np.full(64, -1, np.int64)
+        """A hash table with open addressing and a power of two of slots: phase, label and tags; -1 is a free slot."""
+        self._follow_phases = np.full(64, UNKNOWN, np.int32)
+        self._num_follows = 0
+        self._ids: dict[Place, int] = {}
+        self.places: list[Place] = [(DEAD, DEAD, DEAD)]
+        """The states by number."""
         first = phases.first()
         self._note(first)
-        self._start, self.num_states = _intern(first.number, first.lexeme, *self._state_arrays(), self.num_states)
+        self._start = self.state((first.number, first.lexeme, max(first.root, 0)))
+
+    @property
+    def num_states(self) -> int:
+        return len(self.places) - 1
 
     def start(self) -> int:
         return self._start
 
     def step(self, state: int, byte: int) -> int:
-        if self.rows[state, 0] == UNKNOWN:
-            self.expand([state])
-        return int(self.rows[state, byte])
+        return self.run(state, bytes([byte]))
 
     def accepts(self, state: int) -> bool:
-        return bool(self.accepting[state])
+        phase, lexeme, _ = self.places[state]
+        return state != DEAD and self._phase_ends[phase] and self.lexicon.open[lexeme] > 0
 
-    def expand(self, states: Iterable[int]) -> None:
-        """Builds the rows of some states. Raises FuelError; the rows already built stay."""
-        waiting = np.array([state for state in states if self.rows[state, 0] == UNKNOWN], np.int32)
-        while len(waiting):
-            self._reserve(256 * len(waiting))
-            lexicon = self._lexicon
-            missing, self.num_states = _expand(
-                waiting,
-                self.rows,
-                *self._state_arrays(),
-                self.num_states,
-                lexicon.rows,
-                lexicon.tags,
-                self._follow_phase,
-            )
-            for left, right in missing:
-                self._provide(int(left), int(right))
-            waiting = waiting[self.rows[waiting, 0] == UNKNOWN]
+    def run(self, state: int, text: bytes) -> int:
+        """The state after some bytes. Raises FuelError."""
+        if state == DEAD:
+            return DEAD
+        encoded, read, place = np.frombuffer(text, np.uint8), 0, self.places[state]
+        while True:
+            read, place, need = _run(self.tables(), encoded, read, place)
+            if place[0] < 0:
+                return DEAD
+            if read == len(text):
+                return self.state(place)
+            self.provide(*need)
 
-    def _provide(self, left: int, right: int) -> None:
-        """Builds what `_expand` lacked: the row of a lexeme (`left`, UNKNOWN), or the phase after (`left`, `right`)."""
+    def state(self, place: Place) -> int:
+        """The number of a place."""
+        place = (int(place[0]), int(place[1]), int(place[2]))
+        made = self._ids.setdefault(place, len(self.places))
+        if made == len(self.places):
+            self.places.append(place)
+        return made
+
+    def provide(self, left: int, right: int) -> None:
+        """Builds what a walk lacked: the row of a lexeme (`left`, UNKNOWN), or the phase after (`left`, ending)."""
         if right == UNKNOWN:
-            self._lexicon.build(left)
-        elif self._follow_phase[left, right] == UNKNOWN:
-            found = self._phases.follow(left, right)
-            self._follow_phase[left, right] = NO_PHASE if found is None else found.number
+            self.lexicon.build(left)
+        else:
+            self.follow(left, right)
+
+    def follow(self, phase: int, ending: int) -> int:
+        """The phase after one, or `NO_PHASE`; `ending` is its label, shifted, and its tags."""
+        slot = _slot(self._follow_keys, phase, ending)
+        if self._follow_keys[slot] < 0:
+            found = self._phases.follow(phase, ending & (1 << _LABEL_SHIFT) - 1, (ending >> _LABEL_SHIFT) - 1)
             if found is not None:
                 self._note(found)
+            self._link(phase, ending, NO_PHASE if found is None else found.number)
+            slot = _slot(self._follow_keys, phase, ending)
+        return int(self._follow_phases[slot])
+
+    def entry(self, phase: int) -> Place:
+        """Where a phase begins."""
+        return phase, int(self._phase_lexeme[phase]), max(int(self._phase_root[phase]), 0)
+
+    def tables(self) -> Tables:
+        lexicon, words = self.lexicon, self.words
+        return Tables(
+            lexicon.rows,
+            lexicon.eager,
+            lexicon.open,
+            lexicon.boundary,
+            self._phase_lexeme,
+            self._phase_root,
+            self._phase_totals,
+            self._phase_least,
+            self._phase_most,
+            self._follow_keys,
+            self._follow_phases,
+            words.byte,
+            words.skip,
+            words.low,
+            words.high,
+            words.label,
+            words.totals,
+        )
+
+    def _link(self, phase: int, ending: int, after: int) -> None:
+        if 2 * (self._num_follows + 1) > len(self._follow_keys):
+            keys, phases = self._follow_keys, self._follow_phases
+            self._follow_keys = np.full(2 * len(keys), -1, np.int64)
+            self._follow_phases = np.full(2 * len(keys), UNKNOWN, np.int32)
+            for key, known in zip(keys[keys >= 0], phases[keys >= 0], strict=True):
+                slot = _slot(self._follow_keys, int(key) >> 40, int(key) & (1 << 40) - 1)
+                self._follow_keys[slot], self._follow_phases[slot] = key, known
+        slot = _slot(self._follow_keys, phase, ending)
+        self._follow_keys[slot], self._follow_phases[slot] = phase << 40 | ending, after
+        self._num_follows += 1
 
     def _note(self, phase: Phase) -> None:
-        while phase.number >= len(self._phase_lexeme):
-            self._phase_lexeme, self._phase_ends = _doubled(self._phase_lexeme, 0), _doubled(self._phase_ends, False)
-            self._follow_phase = _doubled(self._follow_phase, UNKNOWN)
-        self._phase_lexeme[phase.number], self._phase_ends[phase.number] = phase.lexeme, phase.may_end
-
-    def _state_arrays(self) -> tuple[NDArray[Any], ...]:
-        """What `_intern` reads and writes, and what it tells accepting states by."""
-        complete = self._lexicon.complete
-        of_phases = (self._phase_lexeme, self._phase_ends)
-        return self._slots, self._state_phase, self._state_lexeme, self.accepting, complete, *of_phases
-
-    def _reserve(self, more: int) -> None:
-        """Room for so many new states."""
-        while self.num_states + more > len(self.accepting):
-            self.rows = _doubled(self.rows, UNKNOWN)
-            self.accepting = _doubled(self.accepting, False)
-            self._state_phase, self._state_lexeme = _doubled(self._state_phase, 0), _doubled(self._state_lexeme, 0)
-        if 2 * (self.num_states + more) > len(self._slots):
-            size = len(self._slots)
-            while 2 * (self.num_states + more) > size:
-                size *= 2
-            self._slots = np.full(size, UNKNOWN, np.int32)
-            _rehash(self._slots, self._state_phase, self._state_lexeme, self.num_states)
-
-
-def _doubled(array: NDArray[Any], filler: int) -> NDArray[Any]:
-    grown = np.full((2 * len(array), *array.shape[1:]), filler, array.dtype)
-    grown[: len(array)] = array
-    return grown
+        number = phase.number
+        while number >= len(self._phase_lexeme):
+            self._phase_lexeme, self._phase_root = grown(self._phase_lexeme, 0), grown(self._phase_root, NO_NODE)
+            self._phase_totals = grown(self._phase_totals, ALL_WORDS)
+            self._phase_least, self._phase_most = grown(self._phase_least, 0), grown(self._phase_most, -1)
+        if number == len(self._phase_ends):
+            self._phase_ends.append(phase.may_end)
+            self._phase_lexeme[number], self._phase_root[number] = phase.lexeme, phase.root
+            self._phase_totals[number] = phase.totals
+            self._phase_least[number], self._phase_most[number] = phase.least, phase.most
 
 
 @njit(cache=True, nogil=True)
-def _slot_of(phase, lexeme, slots, state_phase, state_lexeme):  # type: ignore[no-untyped-def]
-    """The slot of a pair, or the free one where it belongs."""
-    mask = len(slots) - 1
-    slot = (phase * 0x9E3779B1 + lexeme * 0x85EBCA77) & mask
-    while True:
-        state = slots[slot]
-        if state < 0 or (state_phase[state] == phase and state_lexeme[state] == lexeme):
-            return slot
+def _slot(keys, phase, ending):  # type: ignore[no-untyped-def]
+    """The slot of a phase and an ending, or the free one where it belongs."""
+    key = (np.int64(phase) << 40) | np.int64(ending)
+    mask = len(keys) - 1
+    slot = ((key ^ (key >> 29)) * 0x9E3779B1 >> 7) & mask
+    while keys[slot] >= 0 and keys[slot] != key:
         slot = (slot + 1) & mask
+    return slot
 
 
 @njit(cache=True, nogil=True)
-def _intern(  # type: ignore[no-untyped-def]
-    phase, lexeme, slots, state_phase, state_lexeme, accepting, complete, phase_lexeme, phase_ends, num_states
-):
-    """The state of a pair, and how many there are then."""
-    slot = _slot_of(phase, lexeme, slots, state_phase, state_lexeme)
-    if slots[slot] < 0:
-        slots[slot] = num_states
-        state_phase[num_states], state_lexeme[num_states] = phase, lexeme
-        accepting[num_states] = complete[lexeme] and phase_ends[phase]
-        num_states += 1
-    return slots[slot], num_states
+def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
+    """The place after a byte, as phase, lexeme and number.
 
-
-@njit(cache=True, nogil=True)
-def _expand(  # type: ignore[no-untyped-def]
-    waiting,
-    rows,
-    slots,
-    state_phase,
-    state_lexeme,
-    accepting,
-    complete,
-    phase_lexeme,
-    phase_ends,
-    num_states,
-    lexeme_rows,
-    tags,
-    follow_phase,
-):
-    """Fills the rows of the waiting states for which everything is known; returns what the others lack.
-
-    That is [n, 2] int32, some of it more than once, and the number of states there are then.
+    The phase is `NO_PLACE` where there is none, and `LACKING` where something is not built yet; the other two then are
+    what `Machine.provide` is to be given.
     """
-    missing = np.empty((257 * len(waiting), 2), np.int32)
-    num_missing = 0
-    targets = np.empty(256, np.int32)
-    for state in waiting:
-        lacks = num_missing
-        before, reached = -1, 0
-        for byte in range(256):
-            phase, lexeme = state_phase[state], state_lexeme[state]
-            target = 0
-            while True:
-                following = lexeme_rows[lexeme, byte]
-                if following == -1:
-                    missing[num_missing, 0], missing[num_missing, 1] = lexeme, -1
-                    num_missing += 1
-                    break
-                if following > 0 and lexeme == state_lexeme[state] and following == before:
-                    target = reached  # as for the byte before
-                    break
-                tag = 0
-                if following > 0:
-                    tag = tags[following]
-                    if tag == 0:
-                        target, num_states = _intern(
-                            phase,
-                            following,
-                            slots,
-                            state_phase,
-                            state_lexeme,
-                            accepting,
-                            complete,
-                            phase_lexeme,
-                            phase_ends,
-                            num_states,
-                        )
-                        break
-                elif not complete[lexeme]:
-                    break
-                after = follow_phase[phase, tag]
-                if after == -1:
-                    missing[num_missing, 0], missing[num_missing, 1] = phase, tag
-                    num_missing += 1
-                    break
-                if after < 0:
-                    break
-                phase, lexeme = after, phase_lexeme[after]
-                if following > 0:
-                    target, num_states = _intern(
-                        phase,
-                        lexeme,
-                        slots,
-                        state_phase,
-                        state_lexeme,
-                        accepting,
-                        complete,
-                        phase_lexeme,
-                        phase_ends,
-                        num_states,
-                    )
-                    break
-            if num_missing > lacks:
-                break
-            first = lexeme_rows[state_lexeme[state], byte]
-            if first > 0:
-                before, reached = first, target
-            targets[byte] = target
-        if num_missing == lacks:
-            rows[state] = targets
-    return missing[:num_missing], num_states
+    while True:
+        following = 0
+        if lexeme > 0:
+            following = t.lexeme_rows[lexeme, byte]
+            if following < 0:
+                return -2, lexeme, np.int64(-1)
+        rooted = t.phase_root[phase] >= 0
+        node, label = -1, 0
+        if rooted and extra >= 0:
+            node = child_of(
+                extra, byte, t.phase_totals[phase], t.word_byte, t.word_skip, t.word_low, t.word_high, t.totals
+            )
+            if node >= 0:
+                label = t.word_label[node]
+        if following == 0 and node < 0:
+            if lexeme == 0 or t.open[lexeme] == 0:
+                return -1, 0, np.int64(0)
+            tags = t.open[lexeme]
+        else:
+            tags = t.eager[following]
+            if not rooted and t.boundary[lexeme]:
+                least, most = t.phase_least[phase], t.phase_most[phase]
+                if tags > 0:
+                    if extra < least:
+                        return -1, 0, np.int64(0)
+                elif most >= 0:
+                    if extra >= most:
+                        return -1, 0, np.int64(0)
+                    extra += 1
+                elif extra < least:
+                    extra += 1
+            if tags == 0 and label == 0:
+                return phase, following, np.int64(node if rooted else extra)
+        ending = (np.int64(label) << 20) | np.int64(tags)
+        after = t.follow_phases[_slot(t.follow_keys, phase, ending)]
+        if after == -1:
+            return -2, phase, ending
+        if after < 0:
+            return -1, 0, np.int64(0)
+        taken = following > 0 or node >= 0
+        phase, lexeme, extra = after, t.phase_lexeme[after], np.int64(max(t.phase_root[after], 0))
+        if taken:
+            return phase, lexeme, extra
 
 
 @njit(cache=True, nogil=True)
-def _rehash(slots, state_phase, state_lexeme, num_states):  # type: ignore[no-untyped-def]
-    for state in range(1, num_states):
-        slots[_slot_of(state_phase[state], state_lexeme[state], slots, state_phase, state_lexeme)] = state
+def _run(t, text, read, place):  # type: ignore[no-untyped-def]
+    """The place after the bytes from `read` on, as far as everything is built; how far that is; and what is lacking."""
+    phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
+    while read < len(text):
+        after, left, right = step_place(t, phase, lexeme, extra, text[read])
+        if after == -2:
+            return read, (phase, lexeme, extra), (np.int64(left), np.int64(right))
+        if after == -1:
+            return read, (np.int64(-1), np.int64(0), np.int64(0)), (np.int64(0), np.int64(0))
+        phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
+        read += 1
+    return read, (phase, lexeme, extra), (np.int64(0), np.int64(0))

@@ -64,7 +64,10 @@ class Keywords:
         if "$ref" in value and node.draft in REF_HIDES_SIBLINGS:
             self.values = {"$ref": value["$ref"]}
         else:
-            self.values = {key: each for key, each in value.items() if key in node.resource.shapes}
+            known = node.resource.shapes
+            self.values = {key: each for key, each in value.items() if key in known}
+            if "const" in value and node.draft != "4" and "enum" in known:  # any value is right for it
+                self.values["const"] = value["const"]
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self.values

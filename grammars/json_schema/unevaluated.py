@@ -12,7 +12,7 @@ from itertools import chain, combinations
 from typing import Final
 
 from grammars.json_schema.documents import Node
-from grammars.json_schema.formula import ArrayAssertion, Formula, ObjectAssertion, Scope
+from grammars.json_schema.formula import ArrayAssertion, Formula, ObjectAssertion, Op, Scope
 from grammars.json_schema.reading import Keywords, Reader
 from grammars.spec import GrammarError
 
@@ -66,12 +66,12 @@ class _Cases:
             self._open.discard((node, scope))
 
     def _of(self, formula: Formula) -> list[Case]:
-        return self.of(*formula.schema) if formula.schema else [Case(formula)]
+        return self.of(*formula.schema) if formula.op is Op.SCHEMA else [Case(formula)]
 
     def _own(self, keywords: Keywords, scope: Scope) -> Case:
         """What the schema asserts by itself, and evaluates by that."""
         formula = self._formulas.all_of(self._reader.assertions(keywords, scope))
-        items, draft = keywords.get("items"), keywords.node.draft
+        items = keywords.get("items")
         contained = keywords.node.draft == "2020-12" and "contains" in keywords
         return Case(
             formula,
@@ -79,7 +79,7 @@ class _Cases:
             patterns=frozenset(keywords.get("patternProperties", ())),
             all_keys="additionalProperties" in keywords,
             num_items=len(items) if isinstance(items, list) else len(keywords.get("prefixItems", ())),
-            all_items=isinstance(items, dict | bool) or (draft != "2020-12" and "additionalItems" in keywords),
+            all_items=isinstance(items, dict | bool) or (isinstance(items, list) and "additionalItems" in keywords),
             contained=frozenset({self._reader.contains(keywords, scope).item} if contained else ()),
         )
 

@@ -1,0 +1,214 @@
+"""Arrays while they are read: what the next item is asked for, and when all is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from grammars.json_schema.finite import Literals
+from grammars.json_schema.formula import ArrayAssertion, Assertion, Contains, Formula, Kind, Unique
+from grammars.json_schema.objects import Edge, Inhabitants
+from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitter, Thread, truth, undominated
+from grammars.json_schema.values import Values
+from grammars.spec import GrammarError
+
+
+class ArrayFrame(NamedTuple):
+    """An open array between two items. Equal frames admit the same."""
+
+    index: int
+    """Of the next item, as far as it matters."""
+    most_counted: int
+    """The index beyond which the index does not matter."""
+    threads: frozenset[Thread]
+
+
+class Arrays:
+    """Of one schema."""
+
+    def __init__(self, values: Values, splitter: Splitter, inhabitants: Inhabitants, literals: Literals) -> None:
+        self._values, self._formulas, self._splitter = values, values.formulas, splitter
+        self._inhabitants, self._literals = inhabitants, literals
+        self._live: dict[tuple[Conjunction, int, int], bool] = {}
+        self._edges: dict[ArrayFrame, tuple[Edge, ...]] = {}
+        self.num_doubts = 0
+        """Counts up whenever `has_value` answers before it knows; what was found out meanwhile is not kept."""
+
+    def opened(self, asked: Iterable[tuple[int, Formula]]) -> ArrayFrame | None:
+        """An array before its first item, of which every owner asks a formula; None where no array will do."""
+        parts = [(owner, self._values.restricted(formula, Kind.ARRAY)) for owner, formula in asked]
+        found = [(owner, self._splitter.conjunction(formula)) for owner, formula in parts]
+        wanted = [(owner, conjunction) for owner, conjunction in found if conjunction is not None]
+        if not wanted:
+            return None
+        assertions = frozenset[Assertion]().union(*(self._splitter.assertions(formula) for _, formula in parts))
+        most_counted = max(map(_most_counted, assertions), default=0)
+        threads = [
+            Thread(owner, *conjunction)
+            for owner, conjunction in wanted
+            if self._is_live(conjunction, 0, most_counted)
+        ]
+        return ArrayFrame(0, most_counted, undominated(threads)) if threads else None
+
+    def accepted(self, frame: ArrayFrame) -> frozenset[int]:
+        """The owners whose formula holds if the array ends here."""
+        return frozenset(
+            thread.owner
+            for thread in frame.threads
+            if self._ends(Conjunction(thread.claims, thread.open), frame.index)
+        )
+
+    def edges(self, frame: ArrayFrame) -> tuple[Edge, ...]:
+        """What the next item may be asked for; nothing where there may be none."""
+        known = self._edges.get(frame)
+        if known is None:
+            after = min(frame.index + 1, frame.most_counted)
+            doubts = self.num_doubts
+            known = tuple(
+                Edge(value, Thread(thread.owner, *rest))
+                for thread in frame.threads
+                for value, rest in self._ways(Conjunction(thread.claims, thread.open), frame.index)
+                if self._is_live(rest, after, frame.most_counted)
+            )
+            if known or doubts == self.num_doubts:
+                self._edges[frame] = known
+        return known
+
+    def after(self, frame: ArrayFrame, threads: Iterable[Thread]) -> ArrayFrame:
+        """The frame behind an item."""
+        return ArrayFrame(min(frame.index + 1, frame.most_counted), frame.most_counted, undominated(threads))
+
+    # ---- going on
+
+    def _ways(self, conjunction: Conjunction, index: int) -> Iterator[tuple[Formula, Conjunction]]:
+        """The ways to go on with an item: what it is asked for, and what is left."""
+        touched = [each for each in conjunction.open if self._touches(each, index)]
+        start = Conjunction(conjunction.claims, conjunction.open.difference(touched))
+        for decided in self._decided(start, touched, index):
+            ways: list[tuple[Formula, frozenset[Claim]]] = [(self._formulas.true, frozenset())]
+            for claim in sorted(decided.claims, key=_is_remembering):
+                ways = [
+                    (value, claims if left is None else claims | {left})
+                    for wanted, claims in ways
+                    for asked, left in self._steps(claim, wanted, index)
+                    if self._has_value(value := self._formulas.all_of([wanted, asked]))
+                ]
+            for value, claims in ways:
+                yield value, Conjunction(claims, decided.open)
+
+    def _decided(self, start: Conjunction, touched: list[Disjunction], index: int) -> Iterator[Conjunction]:
+        """Chooses among the parts of disjunctions that an item has to do with, in all ways."""
+        if not touched:
+            yield start
+            return
+        first, *others = touched
+        for branch in self._splitter.branches(first):
+            if (joined := start.joined(branch)) is not None:
+                more = [each for each in branch.open if self._touches(each, index)]
+                rest = Conjunction(joined.claims, joined.open.difference(more))
+                yield from self._decided(rest, [*others, *more], index)
+
+    def _touches(self, disjunction: Disjunction, index: int) -> bool:
+        return any(
+            not isinstance(each, ArrayAssertion) or each.item(index) is not self._formulas.true
+            for each in self._splitter.assertions(disjunction[0])
+        )
+
+    def _steps(self, claim: Claim, wanted: Formula, index: int) -> list[tuple[Formula, Claim | None]]:
+        """What a claim may ask of the next item, of which `wanted` is asked already, and what is left of it."""
+        true = self._formulas.true
+        match claim.assertion:
+            case ArrayAssertion() as assertion:
+                asked = assertion.item(index)
+                if claim.positive:
+                    return [(asked, claim)]
+                if asked is true:
+                    return [(true, claim)]
+                return [(self._formulas.complement(asked), None), (true, claim)]
+            case Contains(item, least, most):
+                count = claim.progress if isinstance(claim.progress, int) else 0
+                enough = least if most is None else most + 1
+                if count == enough:
+                    return [(true, claim)]
+                counted = claim._replace(progress=count + 1)
+                stays = true if most is None and claim.positive else self._formulas.complement(item)
+                return [(item, counted), (stays, claim._replace(progress=count))]
+            case Unique(pointer):
+                return self._unseen(claim, wanted, pointer)
+            case _:
+                raise AssertionError("only assertions about arrays come here")
+
+    def _unseen(self, claim: Claim, wanted: Formula, pointer: str) -> list[tuple[Formula, Claim | None]]:
+        """For `uniqueItems`, every value that the item may have and none before it had."""
+        if not claim.positive:
+            message = "`uniqueItems` cannot be enforced where it must not hold (under `not`, or in `if` or `oneOf`)."
+            raise GrammarError("unsupported_schema", message, pointer=pointer)
+        found = self._literals.of(wanted)
+        if found is None:
+            message = "`uniqueItems` can be enforced only where `items` allows few values, by `enum` or `const`."
+            raise GrammarError("unsupported_schema", message, pointer=pointer)
+        seen = claim.progress if isinstance(claim.progress, frozenset) else frozenset[Formula]()
+        return [(each, claim._replace(progress=seen | {each})) for each in found if each not in seen]
+
+    def _has_value(self, formula: Formula) -> bool:
+        return self._inhabitants.has_value(formula)
+
+    def _ends(self, conjunction: Conjunction, index: int) -> bool:
+        """Whether a conjunction holds of an array that ends here."""
+
+        def holds(claim: Claim) -> bool:
+            match claim.assertion:
+                case ArrayAssertion(_, _, least, most):
+                    return least <= index and (most is None or index <= most)
+                case Contains(_, least, most):
+                    count = claim.progress if isinstance(claim.progress, int) else 0
+                    return least <= count and (most is None or count <= most)
+                case _:
+                    return True
+
+        return all(holds(claim) == claim.positive for claim in conjunction.claims) and all(
+            truth(formula, lambda assertion: holds(Claim(assertion, True))) == positive
+            for formula, positive in conjunction.open
+        )
+
+    # ---- whether the end can be reached
+
+    def _is_live(self, conjunction: Conjunction, index: int, most_counted: int) -> bool:
+        key = (conjunction, index, most_counted)
+        known = self._live.get(key)
+        if known is None:
+            doubts = self.num_doubts
+            known = self.completion(conjunction, index, most_counted) is not None
+            if known or doubts == self.num_doubts:
+                self._live[key] = known
+        return known
+
+    def completion(self, conjunction: Conjunction, index: int, most_counted: int) -> list[Formula] | None:
+        """What the items of a shortest end are asked for; None where the end cannot be reached."""
+        layer: list[tuple[Conjunction, tuple[Formula, ...]]] = [(conjunction, ())]
+        met = {(conjunction, index)}
+        while layer:
+            for here, items in layer:
+                if self._ends(here, index):
+                    return list(items)
+            after = min(index + 1, most_counted)
+            following: list[tuple[Conjunction, tuple[Formula, ...]]] = []
+            for here, items in layer:
+                for value, rest in self._ways(here, index):
+                    if (rest, after) not in met:
+                        met.add((rest, after))
+                        following.append((rest, (*items, value)))
+            layer, index = following, after
+        return None
+
+
+def _is_remembering(claim: Claim) -> bool:
+    return isinstance(claim.assertion, Unique)
+
+
+def _most_counted(assertion: Assertion) -> int:
+    match assertion:
+        case ArrayAssertion(prefix, _, least, most):
+            return max(len(prefix), least, 0 if most is None else most + 1)
+        case _:
+            return 0

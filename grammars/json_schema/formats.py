@@ -1,0 +1,78 @@
+"""The values of `format` (JSON Schema validation 2020-12, section 7.3) as regular expressions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_LEAP: Final = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+_DATE: Final = (
+    "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    f"|{_LEAP}-02-29)"
+)
+_OFFSET: Final = "(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_TIME: Final = rf"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?{_OFFSET}"
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOSTNAME: Final = rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*"
+_BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4: Final = rf"(?:{_BYTE}\.){{3}}{_BYTE}"
+_HEX: Final = "[0-9A-Fa-f]{1,4}"
+_TAIL: Final = f"(?:{_HEX}:{_HEX}|{_IPV4})"
+_IPV6: Final = "|".join(
+    [
+        f"(?:{_HEX}:){{6}}{_TAIL}",
+        f"::(?:{_HEX}:){{5}}{_TAIL}",
+        f"(?:{_HEX})?::(?:{_HEX}:){{4}}{_TAIL}",
+        f"(?:(?:{_HEX}:){{0,1}}{_HEX})?::(?:{_HEX}:){{3}}{_TAIL}",
+        f"(?:(?:{_HEX}:){{0,2}}{_HEX})?::(?:{_HEX}:){{2}}{_TAIL}",
+        f"(?:(?:{_HEX}:){{0,3}}{_HEX})?::{_HEX}:{_TAIL}",
+        f"(?:(?:{_HEX}:){{0,4}}{_HEX})?::{_TAIL}",
+        f"(?:(?:{_HEX}:){{0,5}}{_HEX})?::{_HEX}",
+        f"(?:(?:{_HEX}:){{0,6}}{_HEX})?::",
+    ]
+)
+_ATOM: Final = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_QUOTED: Final = r'"(?:[\x20\x21\x23-\x5B\x5D-\x7E]|\\[\x20-\x7E])*"'
+_LOCAL: Final = rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})"
+_EMAIL: Final = rf"{_LOCAL}@(?:{_LABEL}(?:\.{_LABEL})*|\[(?:{_IPV4}|IPv6:(?:{_IPV6}))\])"
+_UNRESERVED: Final = "A-Za-z0-9._~-"
+_SUB: Final = "!$&'()*+,;="
+_PERCENT: Final = "%[0-9A-Fa-f]{2}"
+
+
+def _uri(extra: str, *, reference: bool) -> str:
+    """RFC 3986, appendix A; `extra` are the characters that RFC 3987 adds to the unreserved ones."""
+    pchar = f"(?:[{_UNRESERVED}{extra}{_SUB}:@]|{_PERCENT})"
+    no_colon = f"(?:[{_UNRESERVED}{extra}{_SUB}@]|{_PERCENT})"
+    host = rf"(?:\[(?:{_IPV6}|v[0-9A-Fa-f]+\.[{_UNRESERVED}{_SUB}:]+)\]|(?:[{_UNRESERVED}{extra}{_SUB}]|{_PERCENT})*)"
+    authority = f"(?:(?:[{_UNRESERVED}{extra}{_SUB}:]|{_PERCENT})*@)?{host}(?::[0-9]*)?"
+    absolute = f"/(?:{pchar}+(?:/{pchar}*)*)?"
+    hier = f"(?://{authority}(?:/{pchar}*)*|{absolute}|{pchar}+(?:/{pchar}*)*)?"
+    relative = f"(?://{authority}(?:/{pchar}*)*|{absolute}|{no_colon}+(?:/{pchar}*)*)?"
+    tail = rf"(?:\?(?:{pchar}|[/?])*)?(?:#(?:{pchar}|[/?])*)?"
+    whole = f"[A-Za-z][A-Za-z0-9+.-]*:{hier}{tail}"
+    return f"(?:{whole}|{relative}{tail})" if reference else whole
+
+
+_UCS: Final = r"\u{A0}-\u{D7FF}\u{F900}-\u{FDCF}\u{FDF0}-\u{FFEF}\u{10000}-\u{EFFFD}"
+_TEMPLATE_NAME: Final = rf"(?:[A-Za-z0-9_]|{_PERCENT})+(?:\.?(?:[A-Za-z0-9_]|{_PERCENT}))*(?::[1-9][0-9]{{0,3}}|\*)?"
+_DURATION_TIME: Final = "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)"
+_DURATION_DATE: Final = "(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)"
+
+FORMATS: Final = {
+    "date": _DATE,
+    "time": _TIME,
+    "date-time": f"{_DATE}[Tt]{_TIME}",
+    "duration": f"P(?:{_DURATION_DATE}(?:{_DURATION_TIME})?|{_DURATION_TIME}|[0-9]+W)",
+    "uuid": "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}",
+    "email": _EMAIL,
+    "hostname": _HOSTNAME,
+    "ipv4": _IPV4,
+    "ipv6": _IPV6,
+    "uri": _uri("", reference=False),
+    "uri-reference": _uri("", reference=True),
+    "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
+    "relative-json-pointer": "(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^~/]|~[01])*)*)",
+    "byte": "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?",
+}
+"""By name of the format; the others stay annotations."""

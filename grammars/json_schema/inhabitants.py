@@ -1,0 +1,84 @@
+"""Whether any value is as a formula asks.
+
+Schemas may be recursive, so this is a least fixed point: a formula that is met again while it is looked into counts as
+empty for the time being. A value that is found is found for good. Where none was, and something was only assumed, the
+search is made again with what it has found, until it finds nothing new.
+"""
+
+from __future__ import annotations
+
+from grammars.json_schema.arrays import Arrays
+from grammars.json_schema.finite import Literals
+from grammars.json_schema.formula import Formula, Kind, Op
+from grammars.json_schema.objects import Objects, PropertyOrder
+from grammars.json_schema.threads import Splitter
+from grammars.json_schema.values import Values
+
+
+class Inhabited:
+    """Of one schema; makes what reads its objects and arrays, which ask back here."""
+
+    def __init__(self, values: Values, order: PropertyOrder) -> None:
+        self._values, self._formulas = values, values.formulas
+        splitter = Splitter()
+        self.objects = Objects(values, splitter, self, order)
+        self.arrays = Arrays(values, splitter, self, Literals(values))
+        self._known: dict[Formula, bool] = {self._formulas.true: True, self._formulas.false: False}
+        self._open: set[Formula] = set()
+        self._num_found = 0
+
+    def has_value(self, formula: Formula) -> bool:
+        """Raises GrammarError where a keyword inside cannot be read."""
+        known = self._known.get(formula)
+        if known is not None:
+            return known
+        if formula in self._open:
+            self.objects.num_doubts += 1
+            self.arrays.num_doubts += 1
+            return False
+        outermost = not self._open
+        while True:
+            doubts, found_before = self.objects.num_doubts, self._num_found
+            self._open.add(formula)
+            try:
+                found = self._search(formula)
+            finally:
+                self._open.discard(formula)
+            if found:
+                self._num_found += 1
+                self._known[formula] = True
+                return True
+            if doubts == self.objects.num_doubts or (outermost and found_before == self._num_found):
+                self._known[formula] = False
+                return False
+            if not outermost:
+                return False
+
+    def kinds(self, formula: Formula) -> Kind:
+        """The kinds of which there is a value as the formula asks."""
+        kinds = Kind(0)
+        for kind in Kind:
+            if self._has_kind(formula, kind):
+                kinds |= kind
+        return kinds
+
+    def _search(self, formula: Formula) -> bool:
+        return any(self._has_kind(formula, kind) for kind in Kind)
+
+    def _has_kind(self, formula: Formula, kind: Kind) -> bool:
+        restricted = self._values.restricted(formula, kind)
+        if restricted.op is Op.FALSE:
+            return False
+        if restricted.op is Op.TRUE:
+            return True
+        match kind:
+            case Kind.STRING:
+                return not self._values.text_algebra.is_empty(self._values.texts(formula))
+            case Kind.NUMBER:
+                return self._values.arena.is_live(self._values.numbers(formula))
+            case Kind.OBJECT:
+                return self.objects.opened([(0, formula)]) is not None
+            case Kind.ARRAY:
+                return self.arrays.opened([(0, formula)]) is not None
+            case _:
+                return False

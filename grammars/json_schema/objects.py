@@ -1,0 +1,515 @@
+"""Objects while they are read: which keys may come next, what their values are asked for, and when all is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Protocol
+
+from grammars.json_schema.formula import Formula, Kind, ObjectAssertion
+from grammars.json_schema.texts import ANY, Texts, Words
+from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitter, Thread, truth, undominated
+from grammars.json_schema.values import Values
+from grammars.spec import GrammarError
+
+PropertyOrder = Literal["schema", "any"]
+_MOST_CLASSES: Final = 256
+
+KeyClass = frozenset[int]
+"""Of keys that no schema names: which of a universe's predicates they satisfy."""
+Key = str | KeyClass
+
+
+class Inhabitants(Protocol):
+    def has_value(self, formula: Formula) -> bool:
+        """Whether any value is as the formula asks."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Universe:
+    """What the assertions about one object speak of."""
+
+    keys: tuple[str, ...]
+    """All keys that are named, in the order in which they are generated."""
+    index: dict[str, int]
+    predicates: tuple[Texts, ...]
+    """The languages that other keys are told apart by: of patterns, and of asked names."""
+    predicate_of: dict[object, int]
+    """By pattern, or by the formula that names are asked for."""
+    classes: dict[KeyClass, Texts]
+    """The other keys."""
+    relevant: int
+    """[bits by key] the keys of which it matters whether they were there."""
+    most_counted: int
+    """The number of keys beyond which the number does not matter."""
+    is_simple: bool
+    """Whether no key requires another, and the number of keys does not matter."""
+
+
+class Place(NamedTuple):
+    """How far an object has come, whoever asks."""
+
+    seen: int
+    """[bits by key] the named keys that were there, as far as it matters."""
+    count: int
+    position: int
+    """The index of the least named key that may still come, in the order of the schema."""
+
+
+class ObjectFrame(NamedTuple):
+    """An open object between two members. Equal frames admit the same."""
+
+    universe: Universe
+    place: Place
+    threads: frozenset[Thread]
+
+
+class Edge(NamedTuple):
+    """One way to go on with a key: the formula that its value is asked for, and the thread that is left then."""
+
+    value: Formula
+    thread: Thread
+
+
+class Objects:
+    """Of one schema."""
+
+    def __init__(self, values: Values, splitter: Splitter, inhabitants: Inhabitants, order: PropertyOrder) -> None:
+        self._values, self._formulas, self._splitter = values, values.formulas, splitter
+        self._inhabitants, self._any_order = inhabitants, order == "any"
+        self._universes: dict[frozenset[ObjectAssertion], Universe] = {}
+        self._asked: dict[tuple[ObjectAssertion, Key, Universe], Formula] = {}
+        self._touched: dict[tuple[Disjunction, Key, Universe], bool] = {}
+        self._possible: dict[tuple[frozenset[Claim], Universe], int] = {}
+        self._live: dict[tuple[Conjunction, Universe, Place], bool] = {}
+        self._edges: dict[tuple[ObjectFrame, Key], tuple[Edge, ...]] = {}
+        self.num_doubts = 0
+        """Counts up whenever `has_value` answers before it knows; what was found out meanwhile is not kept."""
+
+    # ---- frames
+
+    def opened(self, asked: Iterable[tuple[int, Formula]]) -> ObjectFrame | None:
+        """An object before its first member, of which every owner asks a formula; None where no object will do."""
+        parts = [(owner, self._values.restricted(formula, Kind.OBJECT)) for owner, formula in asked]
+        found = [(owner, self._splitter.conjunction(formula)) for owner, formula in parts]
+        wanted = [(owner, conjunction) for owner, conjunction in found if conjunction is not None]
+        if not wanted:
+            return None
+        universe = self._universe(formula for _, formula in parts)
+        place = Place(0, 0, 0)
+        threads = [
+            Thread(owner, *conjunction) for owner, conjunction in wanted if self._is_live(conjunction, universe, place)
+        ]
+        return ObjectFrame(universe, place, undominated(threads)) if threads else None
+
+    def accepted(self, frame: ObjectFrame) -> frozenset[int]:
+        """The owners whose formula holds if the object ends here."""
+        return frozenset(thread.owner for thread in frame.threads if self._may_end(thread, frame))
+
+    def named(self, frame: ObjectFrame) -> list[int]:
+        """The indices of the named keys that may come next."""
+        universe, place = frame.universe, frame.place
+        if len(frame.threads) == 1 and universe.is_simple:
+            (thread,) = frame.threads
+            if not thread.open and all(claim.positive for claim in thread.claims):
+                return self._simply_named(thread, universe, place)
+        free = (i for i in range(len(universe.keys)) if self._is_free(i, place))
+        return [i for i in free if self.edges(frame, universe.keys[i])]
+
+    def others(self, frame: ObjectFrame) -> dict[KeyClass, Texts]:
+        """The other keys that may come next."""
+        return {key: names for key, names in frame.universe.classes.items() if self.edges(frame, key)}
+
+    def edges(self, frame: ObjectFrame, key: Key) -> tuple[Edge, ...]:
+        """What may follow a key; nothing where the key may not come."""
+        known = self._edges.get((frame, key))
+        if known is None:
+            universe = frame.universe
+            if isinstance(key, str) and not self._is_free(universe.index[key], frame.place):
+                return ()
+            after = self.place_after(frame, key)
+            doubts = self.num_doubts
+            known = tuple(
+                Edge(value, Thread(thread.owner, *rest))
+                for thread in frame.threads
+                for value, rest in self._ways(thread, universe, key)
+                if self._is_live(rest, universe, after)
+            )
+            if known or doubts == self.num_doubts:
+                self._edges[frame, key] = known
+        return known
+
+    def place_after(self, frame: ObjectFrame, key: Key) -> Place:
+        universe, (seen, count, position) = frame.universe, frame.place
+        count = min(count + 1, universe.most_counted)
+        if isinstance(key, str):
+            i = universe.index[key]
+            kept = -1 if self._any_order else universe.relevant
+            return Place(seen | (1 << i & kept), count, position if self._any_order else i + 1)
+        return Place(seen, count, position if self._any_order else len(universe.keys))
+
+    def after(self, universe: Universe, place: Place, threads: Iterable[Thread]) -> ObjectFrame:
+        """The frame behind a member."""
+        return ObjectFrame(universe, place, undominated(threads))
+
+    # ---- what a key means to an assertion
+
+    def _asks(self, assertion: ObjectAssertion, key: Key, universe: Universe) -> Formula:
+        """What an assertion asks of the value of a key: FALSE where the key itself is against it."""
+        known = self._asked.get((assertion, key, universe))
+        if known is None:
+            known = self._asked[assertion, key, universe] = self._ask(assertion, key, universe)
+        return known
+
+    def _ask(self, assertion: ObjectAssertion, key: Key, universe: Universe) -> Formula:
+        if assertion.names is not self._formulas.true and not self._satisfies(key, assertion.names, universe):
+            return self._formulas.false
+        parts = [assertion.keys[key]] if isinstance(key, str) and key in assertion.keys else []
+        parts += [formula for pattern, formula in assertion.patterns if self._satisfies(key, pattern, universe)]
+        return self._formulas.all_of(parts) if parts else assertion.additional
+
+    def _satisfies(self, key: Key, predicate: object, universe: Universe) -> bool:
+        number = universe.predicate_of[predicate]
+        if isinstance(key, str):
+            return self._values.key_algebra.holds(universe.predicates[number], key)
+        return number in key
+
+    def _touches(self, disjunction: Disjunction, key: Key, universe: Universe) -> bool:
+        """Whether a key has to do with any part of a disjunction."""
+        known = self._touched.get((disjunction, key, universe))
+        if known is None:
+            true = self._formulas.true
+            assertions = self._splitter.assertions(disjunction[0])
+            known = self._touched[disjunction, key, universe] = any(
+                self._asks(each, key, universe) is not true for each in assertions if isinstance(each, ObjectAssertion)
+            )
+        return known
+
+    # ---- going on
+
+    def _ways(self, thread: Thread, universe: Universe, key: Key) -> Iterator[tuple[Formula, Conjunction]]:
+        """The ways for a thread to go on with a key: what its value is asked for, and what is left."""
+        touched = [each for each in thread.open if self._touches(each, key, universe)]
+        start = Conjunction(thread.claims, thread.open.difference(touched))
+        for conjunction in self._decided(start, touched, universe, key):
+            value = self._formulas.all_of(
+                self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
+                for claim in conjunction.claims
+                if claim.positive
+            )
+            yield from self._refuted(value, conjunction, universe, key)
+
+    def _decided(
+        self, start: Conjunction, touched: list[Disjunction], universe: Universe, key: Key
+    ) -> Iterator[Conjunction]:
+        """Chooses among the parts of disjunctions that a key has to do with, in all ways for which there is a value."""
+        if not touched:
+            yield start
+            return
+        first, *others = touched
+        for branch in self._splitter.branches(first):
+            if (joined := start.joined(branch)) is None:
+                continue
+            value = self._formulas.all_of(
+                self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
+                for claim in joined.claims
+                if claim.positive
+            )
+            if not self._has_value(value):
+                continue
+            more = [each for each in branch.open if self._touches(each, key, universe)]
+            yield from self._decided(
+                Conjunction(joined.claims, joined.open.difference(more)), [*others, *more], universe, key
+            )
+
+    def _refuted(
+        self, value: Formula, conjunction: Conjunction, universe: Universe, key: Key
+    ) -> Iterator[tuple[Formula, Conjunction]]:
+        """Lets claims that must fail either fail by this value, or wait."""
+        waiting = [(value, conjunction)]
+        for claim in conjunction.claims:
+            if claim.positive:
+                continue
+            asked = self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
+            if asked is self._formulas.true:
+                continue
+            against = self._formulas.complement(asked)
+            following = []
+            for wanted, left in waiting:
+                settled = Conjunction(left.claims - {claim}, left.open)
+                if not self._has_value(self._formulas.all_of([wanted, asked])):
+                    following.append((wanted, settled))
+                    continue
+                failing = self._formulas.all_of([wanted, against])
+                if self._has_value(failing):
+                    following.append((failing, settled))
+                following.append((wanted, left))
+            waiting = following
+        for wanted, left in waiting:
+            if self._has_value(wanted):
+                yield wanted, left
+
+    def _has_value(self, formula: Formula) -> bool:
+        return self._inhabitants.has_value(formula)
+
+    def _may_end(self, thread: Thread, frame: ObjectFrame) -> bool:
+        return self._ends(Conjunction(thread.claims, thread.open), frame.universe, frame.place.seen, frame.place.count)
+
+    def _ends(self, conjunction: Conjunction, universe: Universe, seen: int, count: int) -> bool:
+        """Whether a conjunction holds of an object that ends with these keys."""
+
+        def holds(assertion: object) -> bool:
+            assert isinstance(assertion, ObjectAssertion)
+            return self._is_complete(assertion, universe, seen, count)
+
+        return all(holds(claim.assertion) == claim.positive for claim in conjunction.claims) and all(
+            truth(formula, holds) == positive for formula, positive in conjunction.open
+        )
+
+    def _is_complete(self, assertion: ObjectAssertion, universe: Universe, seen: int, count: int) -> bool:
+        index = universe.index
+        return (
+            all(seen >> index[key] & 1 for key in assertion.required)
+            and assertion.least <= count
+            and (assertion.most is None or count <= assertion.most)
+            and all(
+                not seen >> index[key] & 1 or all(seen >> index[name] & 1 for name in names)
+                for key, names in assertion.dependent.items()
+            )
+        )
+
+    # ---- whether the end can be reached
+
+    def _is_live(self, conjunction: Conjunction, universe: Universe, place: Place) -> bool:
+        key = (conjunction, universe, place)
+        known = self._live.get(key)
+        if known is None:
+            doubts = self.num_doubts
+            known = self.completion(conjunction, universe, place) is not None
+            if known or doubts == self.num_doubts:
+                self._live[key] = known
+        return known
+
+    def completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> Members | None:
+        """Members that bring an object to an end, and what their values are asked for; None where nothing does."""
+        if conjunction.open:
+            first = min(conjunction.open, key=lambda each: each[0].number)
+            rest = Conjunction(conjunction.claims, conjunction.open - {first})
+            ways = (rest.joined(branch) for branch in self._splitter.branches(first))
+            found = (self.completion(way, universe, place) for way in ways if way is not None)
+            return next((members for members in found if members is not None), None)
+        return _Completion(self, conjunction, universe, place).found()
+
+    def _is_free(self, i: int, place: Place) -> bool:
+        return not place.seen >> i & 1 if self._any_order else i >= place.position
+
+    # ---- the common case
+
+    def _simply_named(self, thread: Thread, universe: Universe, place: Place) -> list[int]:
+        """The named keys that may come next where all that matters is which are required."""
+        possible = self._possible_keys(thread.claims, universe)
+        if self._any_order:
+            return [i for i in range(len(universe.keys)) if possible >> i & 1 and not place.seen >> i & 1]
+        required = {
+            universe.index[key]
+            for claim in thread.claims
+            if isinstance(claim.assertion, ObjectAssertion)
+            for key in claim.assertion.required
+        }
+        last = min((i for i in required if i >= place.position), default=len(universe.keys) - 1)
+        return [i for i in range(place.position, last + 1) if possible >> i & 1]
+
+    def _possible_keys(self, claims: frozenset[Claim], universe: Universe) -> int:
+        """[bits by key] the keys for which there is a value."""
+        known = self._possible.get((claims, universe))
+        if known is None:
+            known, doubts = 0, self.num_doubts
+            for i, key in enumerate(universe.keys):
+                value = self._formulas.all_of(self._asks(c.assertion, key, universe) for c in claims)  # type: ignore[arg-type]
+                known |= self._has_value(value) << i
+            if doubts == self.num_doubts:
+                self._possible[claims, universe] = known
+        return known
+
+    # ---- universes
+
+    def _universe(self, formulas: Iterable[Formula]) -> Universe:
+        everything = frozenset[ObjectAssertion]().union(*(self._splitter.assertions(f) for f in formulas))  # type: ignore[arg-type]
+        known = self._universes.get(everything)
+        if known is None:
+            known = self._universes[everything] = self._new_universe(everything)
+        return known
+
+    def _new_universe(self, assertions: frozenset[ObjectAssertion]) -> Universe:
+        order = sorted(assertions, key=self._age)
+        algebra = self._values.key_algebra
+        predicate_of: dict[object, int] = {}
+        predicates: list[Texts] = []
+        for assertion in order:
+            for pattern, _ in assertion.patterns:
+                if pattern not in predicate_of:
+                    predicate_of[pattern] = len(predicates)
+                    predicates.append(self._matching(pattern, assertion))
+            if assertion.names is not self._formulas.true and assertion.names not in predicate_of:
+                predicate_of[assertion.names] = len(predicates)
+                predicates.append(self._values.names(assertion.names))
+        keys = dict.fromkeys(key for each in order for key in each.keys)
+        keys |= dict.fromkeys(key for each in order for key in each.required)
+        keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
+        keys |= dict.fromkeys(key for each in predicates if isinstance(each, Words) for key in sorted(each.words))
+        index = {key: i for i, key in enumerate(keys)}
+        tracked = {key for each in order for key in (*each.required, *each.dependent, *sum(each.dependent.values(), ()))}
+        counts = [size for each in order for size in (each.least, 0 if each.most is None else each.most + 1)]
+        return Universe(
+            keys=tuple(keys),
+            index=index,
+            predicates=tuple(predicates),
+            predicate_of=predicate_of,
+            classes=self._classes(predicates, order),
+            relevant=sum(1 << index[key] for key in tracked),
+            most_counted=max(counts, default=0),
+            is_simple=not any(each.dependent for each in order) and not any(counts),
+        )
+
+    def _age(self, assertion: ObjectAssertion) -> int:
+        return self._formulas.holds(assertion).number
+
+    def _matching(self, pattern: str, assertion: ObjectAssertion) -> Texts:
+        try:
+            return self._values.key_algebra.matching(pattern)
+        except GrammarError as error:
+            pointer = f"{assertion.pointer}/patternProperties"
+            raise GrammarError(error.code, error.message, pointer=pointer) from None
+
+    def _classes(self, predicates: list[Texts], order: list[ObjectAssertion]) -> dict[KeyClass, Texts]:
+        """The sets of predicates that other keys can satisfy, and which keys these are."""
+        algebra = self._values.key_algebra
+        classes: dict[KeyClass, Texts] = {frozenset(): ANY}
+        for number, predicate in enumerate(predicates):
+            refined: dict[KeyClass, Texts] = {}
+            against = algebra.complement(predicate)
+            for key, names in classes.items():
+                inside, outside = algebra.all_of([names, predicate]), algebra.all_of([names, against])
+                refined[key | {number}], refined[key] = inside, outside
+            classes = {
+                key: names
+                for key, names in refined.items()
+                if not isinstance(names, Words) and not algebra.is_empty(names)
+            }
+            if len(classes) > _MOST_CLASSES:
+                message = "These patterns of property names overlap in too many ways."
+                raise GrammarError("unsupported_schema", message, pointer=order[0].pointer)
+        return classes
+
+
+Members = dict[tuple[Key, int], Formula]
+"""Keys, those of a class numbered, and what their values are asked for."""
+
+
+class _Completion:
+    """Looks for members that make a conjunction come true at the end of an object."""
+
+    def __init__(self, objects: Objects, conjunction: Conjunction, universe: Universe, place: Place) -> None:
+        self._objects, self._universe, self._place = objects, universe, place
+        self._conjunction = conjunction
+        self._positive: list[ObjectAssertion] = []
+        self._negative: list[ObjectAssertion] = []
+        for claim in conjunction.claims:
+            assert isinstance(claim.assertion, ObjectAssertion)
+            (self._positive if claim.positive else self._negative).append(claim.assertion)
+        self._most = min((each.most for each in self._positive if each.most is not None), default=None)
+        self._least = max((each.least for each in self._positive), default=0)
+
+    def found(self) -> Members | None:
+        needed = self._with_required({})
+        return None if needed is None else self._refuted(needed, self._negative)
+
+    def _with_required(self, members: Members) -> Members | None:
+        """The members and all that are required with them; None where one of these cannot be had."""
+        members = dict(members)
+        index = self._universe.index
+        while True:
+            seen = self._seen(members)
+            missing = {key for each in self._positive for key in each.required if not seen >> index[key] & 1}
+            missing |= {
+                name
+                for each in self._positive
+                for key, names in each.dependent.items()
+                if seen >> index[key] & 1
+                for name in names
+                if not seen >> index[name] & 1
+            }
+            if not missing:
+                fits = self._most is None or self._place.count + len(members) <= self._most
+                return members if fits else None
+            for key in missing:
+                value = self._value(key)
+                if value is None:
+                    return None
+                members[key, 0] = value
+
+    def _refuted(self, members: Members, negative: list[ObjectAssertion]) -> Members | None:
+        """With members by which each of the assertions that must fail does."""
+        if not negative:
+            return self._padded(members, self._least)
+        first, *others = negative
+        ended = self._refuted(members, others)  # it may fail by what is missing at the end
+        if ended is not None and self._fails_at_end(ended, first):
+            return ended
+        for added in self._with_failing(members, first):
+            complete = self._with_required(added)
+            if complete is not None and (found := self._refuted(complete, others)) is not None:
+                return found
+        if first.most is not None:
+            longer = self._padded(members, first.most + 1)
+            if longer is not None and (found := self._refuted(longer, others)) is not None:
+                return found
+        return None
+
+    def _with_failing(self, members: Members, assertion: ObjectAssertion) -> Iterator[Members]:
+        """The members with one of them, or one more, against what an assertion asks of its value."""
+        formulas, objects = self._objects._formulas, self._objects
+        candidates: list[tuple[tuple[Key, int], Formula | None]] = [*members.items()]
+        candidates += [((key, 0), self._value(key)) for key in self._universe.keys if (key, 0) not in members]
+        candidates += [((key, len(members)), self._value(key)) for key in self._universe.classes]
+        for (key, number), value in candidates:
+            if value is None:
+                continue
+            against = formulas.complement(objects._asks(assertion, key, self._universe))
+            failing = formulas.all_of([value, against])
+            if objects._has_value(failing):
+                yield {**members, (key, number): failing}
+
+    def _padded(self, members: Members, least: int) -> Members | None:
+        """With as many more members as it takes to have `least`."""
+        count = self._place.count
+        for key in (*self._universe.classes, *self._universe.keys):
+            value = None if (key, 0) in members and isinstance(key, str) else self._value(key)
+            while value is not None and count + len(members) < least:
+                complete = self._with_required({**members, (key, len(members) if not isinstance(key, str) else 0): value})
+                if complete is None:
+                    break
+                members = complete
+                if isinstance(key, str):
+                    break
+        total = count + len(members)
+        fits = total >= least and (self._most is None or total <= self._most)
+        return members if fits else None
+
+    def _fails_at_end(self, members: Members, assertion: ObjectAssertion) -> bool:
+        universe = self._universe
+        count = min(self._place.count + len(members), universe.most_counted)
+        return not self._objects._is_complete(assertion, universe, self._seen(members), count)
+
+    def _seen(self, members: Members) -> int:
+        index = self._universe.index
+        return self._place.seen | sum(1 << index[key] for key, _ in members if isinstance(key, str))
+
+    def _value(self, key: Key) -> Formula | None:
+        """What the value of one more key is asked for; None where the key cannot come, or no value will do."""
+        objects, universe = self._objects, self._universe
+        if isinstance(key, str) and not objects._is_free(universe.index[key], self._place):
+            return None
+        value = objects._formulas.all_of(objects._asks(each, key, universe) for each in self._positive)
+        return value if objects._has_value(value) else None

@@ -1,0 +1,295 @@
+"""A JSON Schema as the phases of a machine (`grammars.machine.Phases`).
+
+JSON text is a visibly pushdown language: brackets alone push and pop. A phase is a place in JSON's syntax with the
+containers that are open around it; each of these is a frame with its threads, and what they do with the value inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from grammars.json_schema.arrays import ArrayFrame
+from grammars.json_schema.formula import Formula, Kind
+from grammars.json_schema.inhabitants import Inhabited
+from grammars.json_schema.objects import Edge, Key, ObjectFrame, Place
+from grammars.json_schema.syntax import (
+    ANOTHER,
+    CLOSE,
+    FIRST_NUMBER,
+    FIRST_TEXT,
+    KINDS_BY_TAG,
+    NAME,
+    OPEN_ARRAY,
+    OPEN_OBJECT,
+    OPEN_STRING,
+    Syntax,
+    Turn,
+)
+from grammars.json_schema.texts import ANY, Length, Texts, Words, spellings
+from grammars.json_schema.values import Values
+from grammars.machine import Phase
+from grammars.words import ALL_WORDS, NO_NODE, WordTries
+
+_ROOT: Final = 0
+
+
+class Level(NamedTuple):
+    """An open container around a value: what is behind it, what the formulas are that its threads ask of the value, and
+    which threads are left if one of these holds."""
+
+    outer: int
+    """The number of the level around it, 0 for none."""
+    frame: ObjectFrame | ArrayFrame
+    place: Place | None
+    """Of an object, once the value is read."""
+    edges: tuple[tuple[int, Edge], ...]
+    """By which of the value's formulas they ask for."""
+
+
+class _Value(NamedTuple):
+    """A value is to be read."""
+
+    level: int
+    formulas: tuple[Formula, ...]
+    turn: Turn
+
+
+class _Text(NamedTuple):
+    """The inside of a string that is a value."""
+
+    level: int
+    formulas: tuple[Formula, ...]
+
+
+class _Name(NamedTuple):
+    """The inside of a key."""
+
+    level: int
+    frame: ObjectFrame
+
+
+class _Opened(NamedTuple):
+    """Behind the bracket of an object."""
+
+    level: int
+    frame: ObjectFrame
+
+
+class _Between(NamedTuple):
+    """Behind a member or an item, or behind the bracket of an array: a comma may follow, or the closing bracket."""
+
+    level: int
+    frame: ObjectFrame | ArrayFrame
+    turn: Turn
+
+
+class _End(NamedTuple):
+    """Behind the document."""
+
+
+_Place = _Value | _Text | _Name | _Opened | _Between | _End
+
+
+class JsonPhases:
+    """The phases of one schema."""
+
+    def __init__(self, values: Values, inhabited: Inhabited, syntax: Syntax, words: WordTries) -> None:
+        self._values, self._inhabited, self._syntax, self._words = values, inhabited, syntax, words
+        self._objects, self._arrays = inhabited.objects, inhabited.arrays
+        self._numbers: dict[tuple[type, _Place], int] = {}
+        self._places: list[_Place] = []
+        self._phases: list[Phase] = []
+        self._level_ids: dict[Level, int] = {}
+        self._levels: list[Level | None] = [None]
+        self._tries: dict[tuple[tuple[bytes, int], ...], int] = {}
+
+    def first(self) -> Phase:
+        root = self._values.reader.root
+        return self._phase(_Value(_ROOT, (root,), Turn.FIRST))
+
+    def follow(self, phase: int, tags: int, label: int) -> Phase | None:
+        ended = self._syntax.lexicon.tag_sets[tags]
+        match self._places[phase]:
+            case _Value(level, formulas, _):
+                return self._after_value_start(level, formulas, ended)
+            case _Text(level, formulas):
+                return self._after_text(level, formulas, ended, label)
+            case _Name(level, frame):
+                return self._after_name(level, frame, ended, label)
+            case _Opened(level, frame):
+                return self._closed(level, frame) if ended == (CLOSE,) else self._phase(_Name(level, frame))
+            case _Between(level, frame, _) if ended == (CLOSE,):
+                return self._closed(level, frame)
+            case _Between(level, ObjectFrame() as frame, _):
+                return self._phase(_Name(level, frame))
+            case _Between(level, ArrayFrame() as frame, _):
+                level, formulas = self._item(level, frame)
+                return self._after_value_start(level, formulas, ended)
+            case _:
+                return None
+
+    # ---- what is read in a phase
+
+    def _phase(self, place: _Place) -> Phase:
+        key = (type(place), place)  # tuples of two types are equal where their contents are
+        number = self._numbers.get(key)
+        if number is None:
+            made = self._read(place, len(self._places))
+            number = self._numbers[key] = len(self._places)
+            self._places.append(place)
+            self._phases.append(made)
+        return self._phases[number]
+
+    def _read(self, place: _Place, number: int) -> Phase:
+        syntax = self._syntax
+        match place:
+            case _Value(level, formulas, turn):
+                lexeme = syntax.lexicon.lexeme(self._value_readings(formulas, turn))
+                return Phase(number, lexeme, may_end=level == _ROOT)
+            case _Text(_, formulas):
+                return self._text_phase(number, formulas)
+            case _Name(_, frame):
+                return self._name_phase(number, frame)
+            case _Opened(_, frame):
+                may_name = bool(self._objects.named(frame) or self._objects.others(frame))
+                return Phase(number, syntax.opened(may_name=may_name, may_close=bool(self._objects.accepted(frame))))
+            case _Between(_, ObjectFrame() as frame, turn):
+                may_name = bool(self._objects.named(frame) or self._objects.others(frame))
+                may_close = bool(self._objects.accepted(frame))
+                return Phase(number, syntax.between_members(may_name=may_name, may_close=may_close))
+            case _Between(level, ArrayFrame() as frame, turn):
+                formulas = self._item(level, frame)[1]
+                readings = syntax.close(turn) if self._arrays.accepted(frame) else ()
+                if formulas:
+                    readings += self._value_readings(formulas, turn)
+                return Phase(number, syntax.lexicon.lexeme(readings))
+            case _End():
+                return Phase(number, syntax.end, may_end=True)
+
+    def _value_readings(self, formulas, turn):  # type: ignore[no-untyped-def]
+        """What a value may begin with, or for a number all of it."""
+        kinds = Kind(0)
+        numbers: list[tuple[int, int]] = []
+        for i, formula in enumerate(formulas):
+            found = self._inhabited.kinds(formula)
+            kinds |= found
+            if Kind.NUMBER in found:
+                numbers.append((self._values.numbers(formula), FIRST_NUMBER + i))
+        return self._syntax.value(kinds, tuple(numbers), turn)
+
+    def _text_phase(self, number: int, formulas: tuple[Formula, ...]) -> Phase:
+        asked = [(i, self._values.texts(formula)) for i, formula in enumerate(formulas)]
+        asked = [(i, texts) for i, texts in asked if not self._values.text_algebra.is_empty(texts)]
+        if all(isinstance(texts, Words) for _, texts in asked):
+            return Phase(number, root=self._root(self._word_labels(asked)))
+        if len(asked) == 1 and isinstance(bound := asked[0][1], Length):
+            most = -1 if bound.most is None else bound.most
+            return Phase(number, self._syntax.any_text(FIRST_TEXT + asked[0][0]), least=bound.least, most=most)
+        algebra = self._values.text_algebra
+        readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in asked]
+        return Phase(number, self._syntax.texts(readings))
+
+    def _word_labels(self, asked: Iterable[tuple[int, Texts]]) -> list[tuple[bytes, int]]:
+        """The words that some formulas admit, each labelled with the formulas that do."""
+        admitting: dict[str, list[int]] = {}
+        for i, texts in asked:
+            assert isinstance(texts, Words)
+            for word in texts.words:
+                admitting.setdefault(word, []).append(FIRST_TEXT + i)
+        tags = self._syntax.lexicon.tags
+        return [(form + b'"', tags(*which)) for word, which in admitting.items() for form in spellings(word)]
+
+    def _root(self, words: list[tuple[bytes, int]]) -> int:
+        key = tuple(sorted(words))
+        root = self._tries.get(key)
+        if root is None:
+            root = self._tries[key] = self._words.add(key)
+        return root
+
+    def _name_phase(self, number: int, frame: ObjectFrame) -> Phase:
+        universe = frame.universe
+        named, others = self._objects.named(frame), self._objects.others(frame)
+        readings = [(self._values.key_algebra.expr(names), i) for i, names in enumerate(universe.classes.values())]
+        classes = list(universe.classes)
+        readings = [reading for reading in readings if classes[reading[1]] in others]
+        lexeme = 0
+        if readings:
+            whole = others.get(frozenset()) == ANY
+            lexeme = self._syntax.any_name if whole else self._syntax.names(readings)
+        words = [(form + b'"', i) for i, key in enumerate(universe.keys) for form in spellings(key)]
+        if lexeme:
+            root = self._root(words) if words else NO_NODE
+            return Phase(number, lexeme, root)
+        allowed = set(named)
+        return Phase(number, root=self._root([word for word in words if word[1] in allowed]), totals=ALL_WORDS)
+
+    # ---- what comes next
+
+    def _after_value_start(self, level: int, formulas: tuple[Formula, ...], ended: tuple[int, ...]) -> Phase | None:
+        first = ended[0]
+        if first == OPEN_STRING:
+            return self._phase(_Text(level, formulas))
+        if first == OPEN_OBJECT:
+            frame = self._objects.opened(enumerate(formulas))
+            return None if frame is None else self._phase(_Opened(level, frame))
+        if first == OPEN_ARRAY:
+            items = self._arrays.opened(enumerate(formulas))
+            return None if items is None else self._phase(_Between(level, items, Turn.OPENED))
+        if first in KINDS_BY_TAG:
+            kind = KINDS_BY_TAG[first]
+            return self._after(level, (i for i, each in enumerate(formulas) if self._values.admits(each, kind)))
+        return self._after(level, (tag - FIRST_NUMBER for tag in ended))
+
+    def _after_text(self, level: int, formulas: tuple[Formula, ...], ended: tuple[int, ...], label: int) -> Phase | None:
+        tags = ended if label < 0 else self._syntax.lexicon.tag_sets[label]
+        return self._after(level, (tag - FIRST_TEXT for tag in tags))
+
+    def _after_name(self, level: int, frame: ObjectFrame, ended: tuple[int, ...], label: int) -> Phase | None:
+        universe = frame.universe
+        key: Key = universe.keys[label] if label >= 0 else list(universe.classes)[ended[0]]
+        edges = self._objects.edges(frame, key)
+        if not edges:
+            return None
+        formulas, numbered = _numbered(edges)
+        inner = self._level(Level(level, frame, self._objects.place_after(frame, key), numbered))
+        return self._phase(_Value(inner, formulas, Turn.NAMED))
+
+    def _item(self, level: int, frame: ArrayFrame) -> tuple[int, tuple[Formula, ...]]:
+        edges = self._arrays.edges(frame)
+        formulas, numbered = _numbered(edges)
+        return self._level(Level(level, frame, None, numbered)), formulas
+
+    def _closed(self, level: int, frame: ObjectFrame | ArrayFrame) -> Phase | None:
+        owners = self._objects.accepted(frame) if isinstance(frame, ObjectFrame) else self._arrays.accepted(frame)
+        return self._after(level, owners)
+
+    def _after(self, number: int, holding: Iterable[int]) -> Phase | None:
+        """What comes after a value, of which some formulas hold."""
+        which = frozenset(holding)
+        if not which:
+            return None
+        level = self._levels[number]
+        if level is None:
+            return self._phase(_End())
+        threads = [edge.thread for i, edge in level.edges if i in which]
+        if not threads:
+            return None
+        if isinstance(level.frame, ObjectFrame):
+            assert level.place is not None
+            after = self._objects.after(level.frame.universe, level.place, threads)
+            return self._phase(_Between(level.outer, after, Turn.LATER))
+        return self._phase(_Between(level.outer, self._arrays.after(level.frame, threads), Turn.LATER))
+
+    def _level(self, level: Level) -> int:
+        made = self._level_ids.setdefault(level, len(self._levels))
+        if made == len(self._levels):
+            self._levels.append(level)
+        return made
+
+
+def _numbered(edges: Iterable[Edge]) -> tuple[tuple[Formula, ...], tuple[tuple[int, Edge], ...]]:
+    """The formulas that edges ask for, each once, and the edges by their number."""
+    numbers: dict[Formula, int] = {}
+    found = tuple((numbers.setdefault(edge.value, len(numbers)), edge) for edge in edges)
+    return tuple(numbers), found

@@ -1,0 +1,137 @@
+"""The lexemes of JSON's syntax (RFC 8259), with the whitespace that a policy allows."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from grammars.byte_regex import ByteRegexes, byte_set
+from grammars.json_schema.chars import JsonChars
+from grammars.json_schema.formula import Kind
+from grammars.lexicon import Lexicon, Reading
+from grammars.regex_language import ANY_CHAR
+
+CLOSE: Final = 0
+NAME: Final = 1
+ANOTHER: Final = 2
+OPEN_STRING: Final = 3
+OPEN_OBJECT: Final = 4
+OPEN_ARRAY: Final = 5
+KINDS_BY_TAG: Final = {6: Kind.NULL, 7: Kind.FALSE, 8: Kind.TRUE}
+FIRST_NUMBER: Final = 16
+"""The tag of the first formula's numbers; the next one's is one more, and so on."""
+FIRST_TEXT: Final = 0
+"""The same for strings, which are read by themselves."""
+
+_LITERALS: Final = ((Kind.NULL, b"null", 6), (Kind.FALSE, b"false", 7), (Kind.TRUE, b"true", 8))
+_OPENING: Final = (
+    (Kind.STRING, b'"', OPEN_STRING),
+    (Kind.OBJECT, b"{", OPEN_OBJECT),
+    (Kind.ARRAY, b"[", OPEN_ARRAY),
+)
+
+
+class Turn(Enum):
+    """What stands before a value or a bracket."""
+
+    FIRST = "the beginning of the document"
+    NAMED = "a key and a colon"
+    OPENED = "an opening bracket"
+    LATER = "a comma"
+
+
+class Spaces:
+    """Where whitespace may stand, as expressions."""
+
+    def __init__(self, arena: ByteRegexes, *, around: tuple[int, int | None], behind: tuple[int, int | None]) -> None:
+        """How many blanks there may be behind `,` and `:`, and how many everywhere else; None is no limit.
+
+        One blank is a space; more are any whitespace of JSON.
+        """
+        self.behind, self.around = _spaces(arena, *behind), _spaces(arena, *around)
+
+
+def _spaces(arena: ByteRegexes, least: int, most: int | None) -> int:
+    blank = byte_set(b" ") if most == 1 else byte_set(b" \t\n\r")
+    return arena.repeat(arena.bytes(blank), least, most)
+
+
+class Syntax:
+    """The lexemes of one lexicon."""
+
+    def __init__(self, lexicon: Lexicon, spaces: Spaces) -> None:
+        self.lexicon, self._arena, self._spaces = lexicon, lexicon.arena, spaces
+        arena = lexicon.arena
+        self._quote = arena.literal(b'"')
+        self._values: dict[object, tuple[Reading, ...]] = {}
+        value_char = JsonChars(arena, all_spellings=True).chars(ANY_CHAR)
+        name_char = JsonChars(arena, all_spellings=False).chars(ANY_CHAR)
+        self._any_value = arena.concat(arena.repeat(value_char), self._quote)
+        self.any_name = self._boundary(Reading(arena.concat(arena.repeat(name_char), self._quote), 0))
+        self._any_text = self._boundary(Reading(self._any_value, FIRST_TEXT))
+        self.end = lexicon.lexeme((Reading(spaces.around, 0, eager=False),))
+        self._marks = {
+            turn: arena.concat(*parts, spaces.behind if turn in (Turn.NAMED, Turn.LATER) else spaces.around)
+            for turn, parts in (
+                (Turn.FIRST, ()),
+                (Turn.NAMED, (spaces.around, arena.literal(b":"))),
+                (Turn.OPENED, ()),
+                (Turn.LATER, (spaces.around, arena.literal(b","))),
+            )
+        }
+
+    def boundaries(self) -> tuple[int, int]:
+        """The lexemes of any string and of any key."""
+        return self._any_text, self.any_name
+
+    def any_text(self, tag: int) -> int:
+        """Any string up to its closing quote."""
+        return self._any_text if tag == FIRST_TEXT else self._boundary(Reading(self._any_value, tag))
+
+    def texts(self, readings: list[tuple[int, int]]) -> int:
+        """Strings up to the closing quote: spellings, each with its tag."""
+        concat = self._arena.concat
+        return self.lexicon.lexeme(tuple(Reading(concat(expr, self._quote), tag) for expr, tag in readings))
+
+    names = texts
+
+    def opened(self, *, may_name: bool, may_close: bool) -> int:
+        """Behind the opening bracket of an object."""
+        return self._members(Turn.OPENED, may_name, may_close)
+
+    def between_members(self, *, may_name: bool, may_close: bool) -> int:
+        """Behind a member of an object."""
+        return self._members(Turn.LATER, may_name, may_close)
+
+    def _members(self, turn: Turn, may_name: bool, may_close: bool) -> int:
+        arena, around = self._arena, self._spaces.around
+        readings = [Reading(arena.concat(around, arena.literal(b"}")), CLOSE)] if may_close else []
+        if may_name:
+            readings.append(Reading(arena.concat(self._marks[turn], self._quote), NAME))
+        return self.lexicon.lexeme(tuple(readings))
+
+    def close(self, turn: Turn) -> tuple[Reading, ...]:
+        """The closing bracket of an array."""
+        return (Reading(self._arena.concat(self._spaces.around, self._arena.literal(b"]")), CLOSE),)
+
+    def value(self, kinds: Kind, numbers: tuple[tuple[int, int], ...], turn: Turn) -> tuple[Reading, ...]:
+        """What values of some kinds begin with, all of them where they are no strings, objects or arrays."""
+        key = (kinds, numbers, turn)
+        found = self._values.get(key)
+        if found is None:
+            concat, literal, mark = self._arena.concat, self._arena.literal, self._marks[turn]
+            readings = [
+                Reading(concat(mark, literal(text)), tag)
+                for kind, text, tag in (*_LITERALS, *_OPENING)
+                if kind in kinds
+            ]
+            readings += [Reading(concat(mark, expr), tag, eager=False) for expr, tag in numbers]
+            found = self._values[key] = tuple(readings)
+        return found
+
+    def _boundary(self, reading: Reading) -> int:
+        made = self.lexicon.lexeme((reading,))
+        self.lexicon.boundary[made] = True
+        return made
+
+

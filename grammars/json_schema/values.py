@@ -1,0 +1,138 @@
+"""What a formula leaves of the values of each kind: of strings and numbers a language, of containers a smaller formula.
+
+Of a formula and a kind, the assertions about other kinds hold, and subschemas are looked into as far as they apply to
+the same value. That ends unless a schema applies itself to the same value, which is refused.
+"""
+
+from __future__ import annotations
+
+from grammars.byte_regex import ByteRegexes
+from grammars.json_schema.chars import JsonChars
+from grammars.json_schema.formats import FORMATS
+from grammars.json_schema.formula import Formula, Kind, Kinds, Numbers, Op, StringAssertion, kind_of
+from grammars.json_schema.numbers import NumberAlgebra
+from grammars.json_schema.reading import Reader
+from grammars.json_schema.texts import ANY, NO_TEXT, Length, TextAlgebra, Texts, Words
+from grammars.spec import GrammarError
+
+
+class Values:
+    """Of one schema, in one arena."""
+
+    def __init__(self, reader: Reader, arena: ByteRegexes, *, max_digits: int | None) -> None:
+        self.reader, self.formulas, self.arena = reader, reader.formulas, arena
+        self.text_algebra = TextAlgebra(arena, JsonChars(arena, all_spellings=True))
+        self.key_algebra = TextAlgebra(arena, JsonChars(arena, all_spellings=False))
+        self.number_algebra = NumberAlgebra(arena, max_digits)
+        self._restricted: dict[tuple[Formula, Kind], Formula] = {}
+        self._open: set[Formula] = set()
+        self._texts: dict[tuple[Formula, bool], Texts] = {}
+        self._numbers: dict[Formula, int] = {}
+
+    def restricted(self, formula: Formula, kind: Kind) -> Formula:
+        """What the formula asks of values of one kind: no more than assertions about it."""
+        match formula.op:
+            case Op.TRUE | Op.FALSE:
+                return formula
+            case Op.ASSERT:
+                assertion = formula.assertion
+                if isinstance(assertion, Kinds):
+                    return self.formulas.true if kind in assertion.kinds else self.formulas.false
+                return formula if kind_of(assertion) is kind else self.formulas.true
+        key = (formula, kind)
+        found = self._restricted.get(key)
+        if found is None:
+            found = self._restricted[key] = self._restrict(formula, kind)
+        return found
+
+    def _restrict(self, formula: Formula, kind: Kind) -> Formula:
+        match formula.op:
+            case Op.AND:
+                return self.formulas.all_of(self.restricted(part, kind) for part in formula.args)
+            case Op.OR:
+                return self.formulas.any_of(self.restricted(part, kind) for part in formula.args)
+            case Op.NOT:
+                return self.formulas.complement(self.restricted(formula.args[0], kind))
+            case _:
+                if formula in self._open:
+                    message = "This schema applies itself to the same value, without end."
+                    raise GrammarError("invalid_schema", message, pointer=formula.schema[0].pointer)
+                self._open.add(formula)
+                try:
+                    return self.restricted(self.reader.look_inside(formula), kind)
+                finally:
+                    self._open.discard(formula)
+
+    def admits(self, formula: Formula, kind: Kind) -> bool:
+        """Whether null, or false, or true, is as the formula asks."""
+        return self.restricted(formula, kind) is self.formulas.true
+
+    # ---- strings
+
+    def texts(self, formula: Formula) -> Texts:
+        """The strings as the formula asks. Raises GrammarError."""
+        return self._evaluated(self.restricted(formula, Kind.STRING), self.text_algebra)
+
+    def names(self, formula: Formula) -> Texts:
+        """The strings as the formula asks, as keys are spelt."""
+        return self._evaluated(self.restricted(formula, Kind.STRING), self.key_algebra)
+
+    def _evaluated(self, formula: Formula, algebra: TextAlgebra) -> Texts:
+        key = (formula, algebra is self.key_algebra)
+        found = self._texts.get(key)
+        if found is None:
+            found = self._texts[key] = self._evaluate(formula, algebra)
+        return found
+
+    def _evaluate(self, formula: Formula, algebra: TextAlgebra) -> Texts:
+        match formula.op:
+            case Op.TRUE:
+                return ANY
+            case Op.FALSE:
+                return NO_TEXT
+            case Op.AND:
+                parts = [self._evaluated(part, algebra) for part in formula.args]
+                return algebra.all_of(sorted(parts, key=lambda part: not isinstance(part, Words)))
+            case Op.OR:
+                return algebra.any_of(self._evaluated(part, algebra) for part in formula.args)
+            case Op.NOT:
+                return algebra.complement(self._evaluated(formula.args[0], algebra))
+            case _:
+                assert isinstance(formula.assertion, StringAssertion)
+                return self._asserted(formula.assertion, algebra)
+
+    def _asserted(self, assertion: StringAssertion, algebra: TextAlgebra) -> Texts:
+        argument = assertion.argument
+        match assertion.kind:
+            case "length":
+                return Length(*argument)
+            case "words":
+                return Words(argument)
+            case "pattern":
+                try:
+                    return algebra.matching(argument)
+                except GrammarError as error:
+                    raise GrammarError(error.code, error.message, pointer=assertion.pointer) from None
+            case "format":
+                pattern = FORMATS.get(argument)
+                return ANY if pattern is None else algebra.whole(pattern)
+
+    # ---- numbers
+
+    def numbers(self, formula: Formula) -> int:
+        """The spellings of the numbers as the formula asks."""
+        return self._spelt(self.restricted(formula, Kind.NUMBER), positive=True)
+
+    def _spelt(self, formula: Formula, *, positive: bool) -> int:
+        arena, algebra = self.arena, self.number_algebra
+        match formula.op:
+            case Op.TRUE | Op.FALSE:
+                return algebra.any if (formula.op is Op.TRUE) == positive else arena.union()
+            case Op.NOT:
+                return self._spelt(formula.args[0], positive=not positive)
+            case Op.AND | Op.OR:
+                parts = [self._spelt(part, positive=positive) for part in formula.args]
+                return arena.intersection(*parts) if (formula.op is Op.AND) == positive else arena.union(*parts)
+            case _:
+                assert isinstance(formula.assertion, Numbers)
+                return algebra.expr(formula.assertion.numbers, positive=positive)

@@ -1,0 +1,98 @@
+"""Lexemes: sets of byte expressions read side by side, as the states of one shared automaton.
+
+A *lexeme* is a set of readings that go on in lockstep. A reading ends *eagerly*, with the byte that completes it (the
+closing quote of a string), or it is *open* and ends where no byte continues it (a number). What a lexeme has read when
+it ends is a set of tags, one for each reading that is complete then; the sets are numbered.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grammars.automaton import DEAD
+from grammars.byte_regex import NOTHING, ByteRegexes
+
+UNKNOWN: Final = -1
+"""In tables: not asked for yet."""
+NO_TAGS: Final = 0
+"""The number of the empty set of tags."""
+
+
+class Reading(NamedTuple):
+    """An expression, the tag that tells that it was read, and whether it ends with the byte that completes it."""
+
+    expr: int
+    tag: int
+    eager: bool = True
+
+
+class Lexicon:
+    """The lexemes of one arena, numbered from 1 in the order in which they are met; `DEAD` reads nothing."""
+
+    def __init__(self, arena: ByteRegexes) -> None:
+        self.arena = arena
+        self._ids: dict[tuple[Reading, ...], int] = {}
+        self._readings: list[tuple[Reading, ...]] = []
+        self._set_ids: dict[tuple[int, ...], int] = {(): NO_TAGS}
+        self.tag_sets: list[tuple[int, ...]] = [()]
+        """The sets of tags by number, each ascending."""
+        self.rows = np.full((64, 256), UNKNOWN, np.int32)
+        """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
+        self.eager = np.zeros(64, np.int32)
+        """[capacity] the tags of the eager readings that are complete, which ends the lexeme; or `NO_TAGS`."""
+        self.open = np.zeros(64, np.int32)
+        """[capacity] the tags of the open readings that are complete, so that the lexeme may end; or `NO_TAGS`."""
+        self.boundary = np.zeros(64, np.bool_)
+        """[capacity] whether the lexeme stands between two characters of a text that may go on with any other."""
+        self.lexeme(())
+        self.rows[DEAD] = DEAD
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    def lexeme(self, readings: tuple[Reading, ...]) -> int:
+        """The lexeme of some readings, all of which can match; `DEAD` for none."""
+        key = tuple(sorted(set(readings)))
+        made = self._ids.get(key)
+        if made is None:
+            made = self._ids[key] = len(self._readings)
+            self._readings.append(key)
+            if made == len(self.eager):
+                self.rows = grown(self.rows, UNKNOWN)
+                self.eager, self.open = grown(self.eager, NO_TAGS), grown(self.open, NO_TAGS)
+                self.boundary = grown(self.boundary, False)
+            ended = [reading for reading in key if self.arena.accepts(reading.expr)]
+            self.eager[made] = self.tags(*{reading.tag for reading in ended if reading.eager})
+            self.open[made] = self.tags(*{reading.tag for reading in ended if not reading.eager})
+        return made
+
+    def tags(self, *tags: int) -> int:
+        """The number of a set of tags."""
+        key = tuple(sorted(tags))
+        made = self._set_ids.setdefault(key, len(self.tag_sets))
+        if made == len(self.tag_sets):
+            self.tag_sets.append(key)
+        return made
+
+    def build(self, lexeme: int) -> None:
+        """Fills the row of a lexeme. Raises FuelError."""
+        if self.rows[lexeme, 0] != UNKNOWN:
+            return
+        readings = self._readings[lexeme]
+        after = np.stack([self.arena.row(reading.expr) for reading in readings])  # [num_readings, 256]
+        columns, which = np.unique(after, axis=1, return_inverse=True)
+        lexemes = [
+            self.lexeme(tuple(r._replace(expr=int(e)) for e, r in zip(column, readings, strict=True) if e != NOTHING))
+            for column in columns.T
+        ]
+        self.rows[lexeme] = np.array(lexemes, np.int32)[which.reshape(256)]
+
+
+def grown(array: NDArray[Any], filler: int) -> NDArray[Any]:
+    """The same with twice the room."""
+    larger = np.full((2 * len(array), *array.shape[1:]), filler, array.dtype)
+    larger[: len(array)] = array
+    return larger

@@ -1,0 +1,87 @@
+"""Finite sets of words as tries in flat arrays: the keys of objects and the texts of enums, which may be many.
+
+All tries of an automaton stand one after another in the same arrays. A *node* is an index into them; its children begin
+at the next index, and each child's next sibling is its `skip`. The words below a node are contiguous in the order of
+their bytes, so that a table of running totals tells whether any of them is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from grammars.trie import TokenTrie
+
+NO_NODE: Final = -1
+ALL_WORDS: Final = -1
+"""In place of a table of running totals: every word is allowed."""
+
+
+class WordTries:
+    """Append-only. A trie is known by its root, the node before the first byte."""
+
+    def __init__(self) -> None:
+        self._len = 0
+        self._totals_len = 0
+        self.byte = np.zeros(64, np.uint8)
+        """[capacity] the byte that leads to a node."""
+        self.skip = np.zeros(64, np.int32)
+        """[capacity] the first node outside the subtree."""
+        self.low = np.zeros(64, np.int32)
+        """[capacity] how many words of the trie stand before the node's first."""
+        self.high = np.zeros(64, np.int32)
+        """[capacity] how many stand before the first behind the node's last."""
+        self.label = np.zeros(64, np.int32)
+        """[capacity] one more than the label of the word that ends here; 0 for none."""
+        self.totals = np.zeros(64, np.int32)
+        """[capacity] tables of running totals, one after another."""
+
+    def add(self, words: Iterable[tuple[bytes, int]]) -> int:
+        """The root of a trie of labelled words, none of them empty, a prefix of another or there twice."""
+        entries = sorted(words)
+        trie = TokenTrie.of([word for word, _ in entries])
+        root, size = self._len, len(trie.byte) + 1
+        self._reserve(size)
+        part = slice(root + 1, root + size)
+        self.byte[part], self.skip[part] = trie.byte, trie.skip + (root + 1)
+        self.low[part], self.high[part] = trie.token_begin[:-1], trie.token_begin[trie.skip]
+        labels = np.array([label + 1 for _, label in entries], np.int32)
+        leaf = trie.skip == np.arange(1, size)
+        self.label[part] = np.where(leaf, labels[trie.token_begin[:-1]], 0) if entries else 0
+        self.skip[root], self.low[root], self.high[root], self.label[root] = root + size, 0, len(entries), 0
+        self._len += size
+        return root
+
+    def allow(self, root: int, labels: Sequence[int], words: Sequence[tuple[bytes, int]]) -> int:
+        """Where the totals of the words with some labels begin; `words` as they were given to `add`."""
+        allowed = set(labels)
+        counts = np.array([0, *(label in allowed for _, label in sorted(words))], np.int32)
+        begin = self._totals_len
+        while begin + len(counts) > len(self.totals):
+            self.totals = np.concatenate([self.totals, np.zeros_like(self.totals)])
+        self.totals[begin : begin + len(counts)] = np.cumsum(counts)
+        self._totals_len += len(counts)
+        return begin
+
+    def _reserve(self, more: int) -> None:
+        while self._len + more > len(self.byte):
+            for name in ("byte", "skip", "low", "high", "label"):
+                array = getattr(self, name)
+                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
+
+
+@njit(cache=True, nogil=True)
+def child_of(node, wanted, totals_begin, byte, skip, low, high, totals):  # type: ignore[no-untyped-def]
+    """The child that a byte leads to, if a word below it is allowed; else `NO_NODE`."""
+    child, end = node + 1, skip[node]
+    while child < end:
+        if byte[child] == wanted:
+            if totals_begin >= 0 and totals[totals_begin + high[child]] == totals[totals_begin + low[child]]:
+                return -1
+            return child
+        child = skip[child]
+    return -1
