@@ -10,13 +10,14 @@ network, with Leo's (1991) treatment of right recursion made static.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import mul
 from typing import Final
 
 import numpy as np
 
 from grammars.automaton import DEAD
 from grammars.byte_regex import FuelError
-from grammars.ebnf.network import MAX_SHORTEST, Network, Place
+from grammars.ebnf.network import DONE, MAX_SHORTEST, Network, Place
 from grammars.ebnf.readings import NONE, Readings, Step
 from grammars.ebnf.stack import END, Item, Return, Stack
 from grammars.lexicon import UNKNOWN
@@ -24,6 +25,8 @@ from grammars.lexicon import UNKNOWN
 Parses = frozenset[tuple[Return, int]]
 """Readings under the returns of the rules that they belong to, one for each return."""
 
+_NBYTES: Final = (800, 600, 3000, 300)
+"""Bytes of a state, a return, a reading and an expression over bytes, as measured with their entries in tables."""
 _NOWHERE: Final[tuple[Parses, bool]] = (frozenset(), False)
 
 
@@ -53,8 +56,9 @@ class ContextFreeAutomaton:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the table; what stands behind it is of the same order."""
-        return self.rows.nbytes
+        """Memory held, by an estimate from what there is of everything that grows."""
+        counts = self.num_states, self._stack.num_returns, len(self._readings), len(self.network.arena)
+        return int(self.rows.nbytes) + sum(map(mul, counts, _NBYTES))
 
     def start(self) -> int:
         return self._start
@@ -149,24 +153,26 @@ class ContextFreeAutomaton:
         network, accepted = self.network, False
         seen, waiting = set(items), list(items)
         calling: set[Item] = set()
-        pairs: dict[Return, frozenset[tuple[int, Place]]] = {}
+        pairs: dict[Return, list[tuple[int, Place]]] = {}
         while waiting:
             place, back = waiting.pop()
             reach = network.reach(place)
             if reach.terminals:
-                pairs[back] = pairs[back] | reach.terminals if back in pairs else reach.terminals
-            for caller in reach.calling:
-                calling.add((caller, back))
+                pairs.setdefault(back, []).extend(reach.terminals)
+            calling.update((caller, back) for caller in reach.calling)
             self._spend(1 + len(reach.calling))
-            if reach.final:
+            if place == DONE:
                 accepted = accepted or back == END
                 new = self._stack.waiting(back) - seen
                 seen |= new
                 waiting += new
+            elif reach.skip is not None and (reach.skip, back) not in seen:
+                seen.add((reach.skip, back))
+                waiting.append((reach.skip, back))
         for rule, back in self._stack.begun(frozenset(calling)).items() if calling else ():
-            if terminals := network.starts(rule):
-                pairs[back] = pairs[back] | terminals if back in pairs else terminals
-        return frozenset((back, self._readings.of(one)) for back, one in pairs.items()), accepted
+            if terminals := network.edges(~rule).terminals:
+                pairs.setdefault(back, []).extend(terminals)
+        return frozenset((back, self._readings.of(frozenset(one))) for back, one in pairs.items()), accepted
 
     def _spend(self, steps: int) -> None:
         self.fuel -= steps

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from grammars.byte_regex import EMPTY, ByteRegexes
 from grammars.ebnf.grammar import Alternatives, Chars, Grammar, Literal, Pattern, Reference, Repetition, Series
-from grammars.ebnf.parts import ALTERNATIVES, CALL, REPETITION, SERIES, TERMINAL, UNBOUNDED, Parts
+from grammars.ebnf.parts import ALTERNATIVES, CALL, TERMINAL, UNBOUNDED, Parts
 from grammars.regex_language import RegexLanguage
 from grammars.utf8 import Utf8
 
@@ -152,9 +152,9 @@ class _Conversion:
                 return self._parts.add(CALL, self._rules[rule])
             case Repetition(body, least, most):
                 counts = least, UNBOUNDED if most is None else most
-                return self._parts.add(REPETITION, self._made[body], *counts) if most != 0 else self._terminal(EMPTY)
+                return self._parts.repetition(self._made[body], *counts) if most != 0 else self._terminal(EMPTY)
             case Series(parts):
-                return self._parts.add(SERIES, *self._series(parts))
+                return self._parts.series(self._series(parts))
             case Alternatives(parts):
                 regular = [part for part in parts if part in self._terminals]
                 others = [self._made[part] for part in parts if part not in self._terminals]

@@ -2,8 +2,8 @@
 
 A terminal is a maximal regular part of a right-hand side, as one expression over bytes. What is left to read of a rule
 is a sequence of parts; its partial derivatives (Antimirov 1996) by terminals and by calls of rules are the edges of the
-network, so that counted repetitions stay counted and only the counts that a text reaches are ever made. Calls stand for
-texts that are not empty: an edge over a rule that may be empty has the edges after it beside it.
+network, so that counted repetitions stay counted and only the counts that a text reaches are ever made. Edges stand for
+texts that are not empty; a place whose first part may be empty has a way past it beside its edges.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ DONE: Final[Place] = 0
 class Edges(NamedTuple):
     """What a place leads to, by itself."""
 
-    final: bool
-    """Whether the rule may end here."""
+    skip: Place | None
+    """The place after the first part, where that may be empty."""
     terminals: tuple[tuple[int, Place], ...]
     """Expressions over bytes, and the places after them."""
     calls: tuple[tuple[int, Place], ...]
@@ -43,8 +43,8 @@ class Edges(NamedTuple):
 class Reach(NamedTuple):
     """What a place leads to where its last calls are jumps, which leave the rule for the one called."""
 
-    final: bool
-    terminals: frozenset[tuple[int, Place]]
+    skip: Place | None
+    terminals: tuple[tuple[int, Place], ...]
     calling: tuple[Place, ...]
     """The places that call rules and go on after them."""
 
@@ -65,7 +65,6 @@ class Network:
         self._least: list[int] = [0]
         self._ids: dict[tuple[int, Place], Place] = {}
         self._edges: dict[Place, Edges] = {}
-        self._starts: dict[int, frozenset[tuple[int, Place]]] = {}
         self._reaches: dict[Place, Reach] = {}
         self._predicted: dict[frozenset[int], tuple[int, ...]] = {}
         names = convert(grammar, self.arena, self._parts)
@@ -105,17 +104,10 @@ class Network:
                 waiting += new
             edges = {one: self.edges(one) for one in places}
             found = self._reaches[place] = Reach(
-                final=edges[place].final,
-                terminals=frozenset(pair for one in edges.values() for pair in one.terminals),
+                skip=edges[place].skip,
+                terminals=tuple(pair for one in edges.values() for pair in one.terminals),
                 calling=tuple(one for one in places if edges[one].calls),
             )
-        return found
-
-    def starts(self, rule: int) -> frozenset[tuple[int, Place]]:
-        """The terminals that a rule begins with itself, without those of the rules that it calls."""
-        found = self._starts.get(rule)
-        if found is None:
-            found = self._starts[rule] = frozenset(self.edges(~rule).terminals)
         return found
 
     def predicted(self, rules: frozenset[int]) -> tuple[int, ...]:
@@ -135,17 +127,11 @@ class Network:
     # ---- inside
 
     def _find_edges(self, place: Place) -> Edges:
-        made: dict[tuple[int, Place], None] = {}
-        here = self._cons(self._parts.bodies[~place], DONE) if place < 0 else place
-        while here != DONE:
-            part, rest = self._sequences[here]
-            made.update(dict.fromkeys((symbol, self._append(after, rest)) for symbol, after in self._first(part)))
-            if self._parts.least[part]:
-                break
-            here = rest
-        found = [(*self._parts.keys[symbol], after) for symbol, after in made]
+        part, rest = self._sequences[place] if place >= 0 else (self._parts.bodies[~place], DONE)
+        firsts = self._first(part) if place != DONE else ()
+        found = [(*self._parts.keys[symbol], self._append(after, rest)) for symbol, after in firsts]
         return Edges(
-            final=here == DONE and place >= 0,
+            skip=rest if place > DONE and not self._parts.least[part] else None,
             terminals=tuple((expr, after) for kind, expr, after in found if kind == TERMINAL),
             calls=tuple((rule, after) for kind, rule, after in found if kind == CALL and after != DONE),
             last_calls=tuple(rule for kind, rule, after in found if kind == CALL and after == DONE),

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from grammars.byte_regex import _multiplied
 from grammars.ebnf.shortest import NEVER, ShortestTexts
 
 TERMINAL, CALL, SERIES, ALTERNATIVES, REPETITION = range(5)
@@ -37,6 +38,32 @@ class Parts:
         if made == len(self.keys):
             self.keys.append(key)
         return made
+
+    def repetition(self, body: int, least: int, most: int) -> int:
+        """`body` from `least` to `most` times; counts of counts become one where they say the same."""
+        key = self.keys[body]
+        if key[0] == REPETITION:
+            merged = _multiplied(key[2], key[3], least, None if most == UNBOUNDED else most)
+            if merged:
+                body, least, most = key[1], merged[0], UNBOUNDED if merged[1] is None else merged[1]
+        return self.add(REPETITION, body, least, most)
+
+    def series(self, parts: Sequence[int]) -> int:
+        """One part after the other; counts of the same body in a row become one."""
+        made: list[int] = []
+        for part in parts:
+            body, least, most = self._counted(part)
+            before = self._counted(made[-1]) if made else None
+            if before and before[0] == body and REPETITION in (self.keys[part][0], self.keys[made[-1]][0]):
+                most = UNBOUNDED if UNBOUNDED in (before[2], most) else before[2] + most
+                made[-1] = self.add(REPETITION, body, before[1] + least, most)
+            else:
+                made.append(part)
+        return made[0] if len(made) == 1 else self.add(SERIES, *made)
+
+    def _counted(self, part: int) -> tuple[int, int, int]:
+        kind, *rest = self.keys[part]
+        return (rest[0], rest[1], rest[2]) if kind == REPETITION else (part, 1, 1)
 
     def one_round_later(self, repetition: int) -> int:
         """What is left of a repetition after a round; it may be asked once lengths are known."""

@@ -42,6 +42,10 @@ class Stack:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def num_returns(self) -> int:
+        return len(self._origins)
+
     def begun(self, items: frozenset[Item]) -> dict[int, Return]:
         """The rules that begin where items call, each with its return."""
         node = self._nodes.get(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 from ebnf_grammars import (
@@ -236,3 +237,14 @@ def test_random_walks_end_in_texts_of_the_language(name: str) -> None:
     automaton, rng = from_gbnf(TABLES[name][0]), random.Random(3)
     for _ in range(20):
         assert accepts(automaton, walk(automaton, rng, rng.randrange(60)))
+
+
+@pytest.mark.parametrize(("grammar", "text"), [(JSON, '[{"a":[1,{"b":' * 40), (C_EXPRESSION, "x-----(a+b*c ? d[" * 8)])
+def test_the_memory_that_an_automaton_reports_is_about_what_it_holds(grammar: str, text: str) -> None:
+    tracemalloc.start()
+    automaton = from_gbnf(grammar)
+    completion = automaton.complete(reached(automaton, text.encode()))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert completion
+    assert held / 2 < automaton.nbytes < held * 2
