@@ -10,7 +10,6 @@ network, with Leo's (1991) treatment of right recursion made static.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import mul
 from typing import Final
 
 import numpy as np
@@ -58,7 +57,7 @@ class ContextFreeAutomaton:
     def nbytes(self) -> int:
         """Memory held, by an estimate from what there is of everything that grows."""
         counts = self.num_states, self._stack.num_returns, len(self._readings), len(self.network.arena)
-        return int(self.rows.nbytes) + sum(map(mul, counts, _NBYTES))
+        return self.rows.nbytes + sum(count * nbytes for count, nbytes in zip(counts, _NBYTES, strict=True))
 
     def start(self) -> int:
         return self._start

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from grammars.byte_regex import ByteRegexes
+from grammars.byte_regex import EMPTY, ByteRegexes
 from grammars.ebnf.conversion import convert
 from grammars.ebnf.grammar import Grammar
 from grammars.ebnf.parts import ALTERNATIVES, CALL, SERIES, TERMINAL, Parts
@@ -148,7 +148,7 @@ class Network:
     def _find_first(self, part: int) -> Sequence[tuple[int, Place]]:
         kind, *rest = self._parts.keys[part]
         if kind in (TERMINAL, CALL):
-            return [(part, DONE)]
+            return [(part, DONE)] if (kind, rest[0]) != (TERMINAL, EMPTY) else []
         if kind == ALTERNATIVES:
             return [first for one in rest for first in self._first(one)]
         if kind == SERIES:

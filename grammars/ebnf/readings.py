@@ -52,21 +52,15 @@ class Readings:
 
     def of(self, pairs: Pairs) -> int:
         """The reading of some pairs; those with one place after them become one."""
-        known = self._ids.get(pairs)
-        if known is not None:
-            return known
-        exprs: dict[Place, list[int]] = {}
-        for expr, after in pairs:
-            exprs.setdefault(after, []).append(expr)
-        union = self._network.arena.union
-        merged = frozenset((one[0] if len(one) == 1 else union(*one), after) for after, one in exprs.items())
-        made = self._ids[pairs] = self._merged(merged)
-        return made
-
-    def _merged(self, pairs: Pairs) -> int:
-        made = self._ids.setdefault(pairs, len(self._pairs))
-        if made == len(self._pairs):
-            self._pairs.append(pairs)
+        made = self._ids.get(pairs)
+        if made is None:
+            exprs: dict[Place, list[int]] = {}
+            for expr, after in pairs:
+                exprs.setdefault(after, []).append(expr)
+            merged = frozenset((self._network.arena.union(*one), after) for after, one in exprs.items())
+            made = self._ids[pairs] = self._ids.setdefault(merged, len(self._pairs))
+            if made == len(self._pairs):
+                self._pairs.append(merged)
         return made
 
     def joined(self, one: int, other: int) -> int:

@@ -30,7 +30,7 @@ class Stack:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._nodes: dict[frozenset[Item], int] = {}
+        self._known: dict[frozenset[Item], dict[int, Return]] = {}
         self._items: list[frozenset[Item]] = []
         self._begun: list[dict[int, Return]] = []
         """For each node the rules that begin there, with their returns."""
@@ -48,10 +48,10 @@ class Stack:
 
     def begun(self, items: frozenset[Item]) -> dict[int, Return]:
         """The rules that begin where items call, each with its return."""
-        node = self._nodes.get(items)
-        if node is None:
-            node = self._nodes[items] = self._made(items)
-        return self._begun[node]
+        known = self._known.get(items)
+        if known is None:
+            known = self._known[items] = self._begin(items)
+        return known
 
     def waiting(self, back: Return) -> frozenset[Item]:
         """The items that go on once the rule of a return has been read; none for `END`."""
@@ -72,8 +72,8 @@ class Stack:
                 self._measure(node)
         return self._exits[back]
 
-    def _made(self, items: frozenset[Item]) -> int:
-        """A new node, or one that its items return to where that leads to the same texts.
+    def _begin(self, items: frozenset[Item]) -> dict[int, Return]:
+        """Begins rules at a new node, or at one that its items return to where that leads to the same texts.
 
         It does where its returns wait for the same items, those that return to the new node taken as returning to it:
         then both solve the same equations. So an ambiguous rule such as `x ::= x x` doesn't make the graph deeper.
@@ -93,8 +93,8 @@ class Stack:
                     {(place, same.get(to, to)) for place, to in self._waiting[back]} == self._waiting[alike]
                     for back, alike in same.items()
                 ):
-                    return outer
-        return node
+                    return dict(zip(begun, same.values(), strict=True))
+        return begun
 
     def _waits(self, items: frozenset[Item], begun: dict[int, Return]) -> list[frozenset[Item]]:
         """What waits at a node, for each rule that begins there."""

@@ -83,6 +83,11 @@ def test_from_every_state_the_completion_is_accepted_and_as_long_as_said(name: s
         ('root ::= item{2,3}\nitem ::= "x" | "[" root "]"', ["xx", "x[xx]x", "[xxx][xx]"], ["x", "[x]x", "xxxx"]),
         ('root ::= ("(" root? ")"){3}', ["()()()", "(()()())()()"], ["()()", "()()()()", "(())()()"]),
         ('root ::= (a?){2,}\na ::= "(" root ")"', ["", "()", "()()(())"], ["("]),
+        (
+            'root ::= "<" list ">"\nlist ::= "*" | x ("," x)*\nx ::= "a" | "(" x ")"',
+            ["<*>", "<a,(a)>"],
+            ["<a,*>", "<*,a>"],
+        ),
         ('root ::= unused-less\nunused-less ::= "a"\nunused ::= unused "b"', ["a"], ["b"]),
     ],
 )
