@@ -21,7 +21,7 @@ class ShortestTexts:
         self._searched: dict[int, bytes] = {}
 
     def length(self, expr: int) -> int:
-        """Bytes of a shortest match, `NEVER` for `NOTHING`. Raises FuelError where complements make it a search."""
+        """Bytes of a shortest match, `NEVER` where nothing matches. Raises FuelError where complements make it a search."""
         lengths, waiting = self._lengths, [expr]
         while waiting:
             here = waiting[-1]
@@ -69,11 +69,14 @@ class ShortestTexts:
             return min(self._lengths[part] for part in rest)
         if kind == _REPEAT:
             return min(NEVER, self._lengths[rest[0]] * rest[1])
-        self._searched[expr] = self._search(expr)
-        return len(self._searched[expr])
+        found = self._search(expr)
+        if found is None:
+            return NEVER
+        self._searched[expr] = found
+        return len(found)
 
-    def _search(self, expr: int) -> bytes:
-        """The first accepted text in order of length, for intersections, complements and automata."""
+    def _search(self, expr: int) -> bytes | None:
+        """The first accepted text in order of length, for intersections, complements and automata; None without any."""
         came: dict[int, tuple[int, int]] = {}
         waiting, seen = deque([expr]), {expr}
         while waiting:
@@ -94,7 +97,7 @@ class ShortestTexts:
                     waiting.append(target)
             if len(seen) > _MOST_SEARCHED:
                 raise FuelError("a shortest text takes too many steps to find")
-        raise AssertionError("a live expression matches something")
+        return None
 
 
 def _preferred(mask: int) -> int:

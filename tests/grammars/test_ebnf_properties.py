@@ -34,7 +34,7 @@ def grown(inner: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
 
 CALLS = st.integers(0, NUM_RULES - 1).map(lambda rule: ("call", rule))
 WORDS = st.sampled_from(["a", "b", "ab", ""]).map(lambda text: ("text", text))
-TREES = st.recursive(st.one_of(WORDS, CALLS, CALLS), grown, max_leaves=6)
+TREES = st.recursive(st.one_of(WORDS, CALLS, CALLS), grown, max_leaves=9)
 BODIES = st.one_of(TREES, st.tuples(TREES, WORDS).map(lambda pair: ("any", *pair)))
 GRAMMARS = st.lists(BODIES, min_size=NUM_RULES, max_size=NUM_RULES)
 
@@ -120,7 +120,7 @@ def all_end(grammar: list[Tree]) -> bool:
     return needed <= ending
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=500)
 @given(GRAMMARS)
 def test_every_verdict_and_every_distance_is_that_of_the_enumerated_language(grammar: list[Tree]) -> None:
     text = "\n".join(f"r{rule} ::= {spelled(tree)}" for rule, tree in enumerate(grammar))
