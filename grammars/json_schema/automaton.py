@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from grammars.byte_regex import ByteRegexes
 from grammars.json_schema.documents import Documents
 from grammars.json_schema.formula import Formulas
 from grammars.json_schema.inhabitants import Inhabited
+from grammars.json_schema.lexis import Lexis, Whitespace
 from grammars.json_schema.metaschema import Draft
 from grammars.json_schema.objects import PropertyOrder
 from grammars.json_schema.phases import JsonPhases
 from grammars.json_schema.reading import Reader
-from grammars.json_schema.syntax import Spaces, Syntax
 from grammars.json_schema.values import Values
-from grammars.lexicon import Lexicon
 from grammars.machine import Machine
 from grammars.spec import GrammarError
 from grammars.words import WordTries
-
-Whitespace = Literal["compact", "spaced", "flexible", "any"]
-_SPACES: Any = {
-    "compact": {"around": (0, 0), "behind": (0, 0)},
-    "spaced": {"around": (0, 0), "behind": (0, 1)},
-    "flexible": {"around": (0, 1), "behind": (0, 1)},
-    "any": {"around": (0, None), "behind": (0, None)},
-}
 
 
 @dataclass(frozen=True)
@@ -43,6 +33,7 @@ class SchemaOptions:
 
 def schema_machine(
     text: str,
+    lexis: Lexis,
     options: SchemaOptions = SchemaOptions(),
     *,
     remotes: Mapping[str, Any] | None = None,
@@ -50,13 +41,10 @@ def schema_machine(
 ) -> Machine:
     """The machine of a schema. Raises GrammarError, and FuelError where it takes too many steps."""
     documents = Documents(text, remotes=remotes, default_draft=default_draft)
-    arena = ByteRegexes()
-    arena.fuel = 200_000
-    lexicon, words = Lexicon(arena), WordTries()
-    syntax = Syntax(lexicon, Spaces(arena, **_SPACES[options.whitespace]))
     reader = Reader(documents, Formulas(), assert_format=options.assert_format)
-    values = Values(reader, arena, max_digits=options.max_digits)
+    values = Values(reader, lexis, max_digits=options.max_digits)
     inhabited = Inhabited(values, options.property_order)
     if not inhabited.has_value(reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
-    return Machine(lexicon, words, JsonPhases(values, inhabited, syntax, words))
+    words = WordTries()
+    return Machine(lexis.lexicon, words, JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words))

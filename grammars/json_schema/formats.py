@@ -35,7 +35,7 @@ _ATOM: Final = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _QUOTED: Final = r'"(?:[\x20\x21\x23-\x5B\x5D-\x7E]|\\[\x20-\x7E])*"'
 _LOCAL: Final = rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})"
 _EMAIL: Final = rf"{_LOCAL}@(?:{_LABEL}(?:\.{_LABEL})*|\[(?:{_IPV4}|IPv6:(?:{_IPV6}))\])"
-_UNRESERVED: Final = "A-Za-z0-9._~-"
+_UNRESERVED: Final = r"A-Za-z0-9._~\-"
 _SUB: Final = "!$&'()*+,;="
 _PERCENT: Final = "%[0-9A-Fa-f]{2}"
 
@@ -73,6 +73,5 @@ FORMATS: Final = {
     "uri-reference": _uri("", reference=True),
     "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
     "relative-json-pointer": "(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^~/]|~[01])*)*)",
-    "byte": "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?",
 }
 """By name of the format; the others stay annotations."""

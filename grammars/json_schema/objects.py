@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
-from grammars.json_schema.formula import Formula, Kind, ObjectAssertion
+from grammars.json_schema.formula import Assertion, Formula, Kind, ObjectAssertion
 from grammars.json_schema.texts import ANY, Texts, Words
 from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitter, Thread, truth, undominated
 from grammars.json_schema.values import Values
@@ -84,6 +84,7 @@ class Objects:
         self._possible: dict[tuple[frozenset[Claim], Universe], int] = {}
         self._live: dict[tuple[Conjunction, Universe, Place], bool] = {}
         self._edges: dict[tuple[ObjectFrame, Key], tuple[Edge, ...]] = {}
+        self._exclusive: dict[tuple[ObjectAssertion, ObjectAssertion], bool] = {}
         self.num_doubts = 0
         """Counts up whenever `has_value` answers before it knows; what was found out meanwhile is not kept."""
 
@@ -97,6 +98,7 @@ class Objects:
         if not wanted:
             return None
         universe = self._universe(formula for _, formula in parts)
+        wanted = [(owner, self._without_implied(conjunction, universe)) for owner, conjunction in wanted]
         place = Place(0, 0, 0)
         threads = [
             Thread(owner, *conjunction) for owner, conjunction in wanted if self._is_live(conjunction, universe, place)
@@ -115,11 +117,11 @@ class Objects:
             if not thread.open and all(claim.positive for claim in thread.claims):
                 return self._simply_named(thread, universe, place)
         free = (i for i in range(len(universe.keys)) if self._is_free(i, place))
-        return [i for i in free if self.edges(frame, universe.keys[i])]
+        return [i for i in free if self._may_come(frame, universe.keys[i])]
 
     def others(self, frame: ObjectFrame) -> dict[KeyClass, Texts]:
         """The other keys that may come next."""
-        return {key: names for key, names in frame.universe.classes.items() if self.edges(frame, key)}
+        return {key: names for key, names in frame.universe.classes.items() if self._may_come(frame, key)}
 
     def edges(self, frame: ObjectFrame, key: Key) -> tuple[Edge, ...]:
         """What may follow a key; nothing where the key may not come."""
@@ -128,17 +130,22 @@ class Objects:
             universe = frame.universe
             if isinstance(key, str) and not self._is_free(universe.index[key], frame.place):
                 return ()
-            after = self.place_after(frame, key)
             doubts = self.num_doubts
-            known = tuple(
-                Edge(value, Thread(thread.owner, *rest))
-                for thread in frame.threads
-                for value, rest in self._ways(thread, universe, key)
-                if self._is_live(rest, universe, after)
-            )
+            known = tuple(self._all_edges(frame, key))
             if known or doubts == self.num_doubts:
                 self._edges[frame, key] = known
         return known
+
+    def _may_come(self, frame: ObjectFrame, key: Key) -> bool:
+        known = self._edges.get((frame, key))
+        return any(True for _ in self._all_edges(frame, key)) if known is None else bool(known)
+
+    def _all_edges(self, frame: ObjectFrame, key: Key) -> Iterator[Edge]:
+        universe, after = frame.universe, self.place_after(frame, key)
+        for thread in frame.threads:
+            for value, rest in self._ways(thread, universe, key):
+                if self._is_live(rest, universe, after):
+                    yield Edge(value, Thread(thread.owner, *rest))
 
     def place_after(self, frame: ObjectFrame, key: Key) -> Place:
         universe, (seen, count, position) = frame.universe, frame.place
@@ -186,6 +193,37 @@ class Objects:
             )
         return known
 
+    def _without_implied(self, conjunction: Conjunction, universe: Universe) -> Conjunction:
+        """Without the claims that must fail, and do wherever one of those that must hold does.
+
+        So the alternatives of a `oneOf` that a discriminating key tells apart need not be denied one by one.
+        """
+        positive = [claim.assertion for claim in conjunction.claims if claim.positive]
+        if len(positive) == len(conjunction.claims):
+            return conjunction
+        implied = [
+            claim
+            for claim in conjunction.claims
+            if not claim.positive and any(self._excludes(each, claim.assertion, universe) for each in positive)
+        ]
+        return Conjunction(conjunction.claims.difference(implied), conjunction.open)
+
+    def _excludes(self, one: Assertion, other: Assertion, universe: Universe) -> bool:
+        """Whether a key that both require, or one of them, has no value that suits both."""
+        assert isinstance(one, ObjectAssertion) and isinstance(other, ObjectAssertion)
+        known = self._exclusive.get((one, other))
+        if known is None:
+            doubts = self.num_doubts
+            known = any(
+                not self._has_value(
+                    self._formulas.all_of([self._asks(one, key, universe), self._asks(other, key, universe)])
+                )
+                for key in dict.fromkeys((*one.required, *other.required))
+            )
+            if known or doubts == self.num_doubts:
+                self._exclusive[one, other] = known
+        return known
+
     # ---- going on
 
     def _ways(self, thread: Thread, universe: Universe, key: Key) -> Iterator[tuple[Formula, Conjunction]]:
@@ -211,6 +249,7 @@ class Objects:
         for branch in self._splitter.branches(first):
             if (joined := start.joined(branch)) is None:
                 continue
+            joined = self._without_implied(joined, universe)
             value = self._formulas.all_of(
                 self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
                 for claim in joined.claims
@@ -297,7 +336,8 @@ class Objects:
             first = min(conjunction.open, key=lambda each: each[0].number)
             rest = Conjunction(conjunction.claims, conjunction.open - {first})
             ways = (rest.joined(branch) for branch in self._splitter.branches(first))
-            found = (self.completion(way, universe, place) for way in ways if way is not None)
+            simpler = (self._without_implied(way, universe) for way in ways if way is not None)
+            found = (self.completion(way, universe, place) for way in simpler)
             return next((members for members in found if members is not None), None)
         return _Completion(self, conjunction, universe, place).found()
 
@@ -454,9 +494,12 @@ class _Completion:
         if not negative:
             return self._padded(members, self._least)
         first, *others = negative
-        ended = self._refuted(members, others)  # it may fail by what is missing at the end
-        if ended is not None and self._fails_at_end(ended, first):
-            return ended
+        if self._fails_already(members, first):
+            return self._refuted(members, others)
+        if self._fails_at_end(members, first):
+            found = self._refuted(members, others)
+            if found is not None and self._fails_at_end(found, first):
+                return found
         for added in self._with_failing(members, first):
             complete = self._with_required(added)
             if complete is not None and (found := self._refuted(complete, others)) is not None:
@@ -466,6 +509,14 @@ class _Completion:
             if longer is not None and (found := self._refuted(longer, others)) is not None:
                 return found
         return None
+
+    def _fails_already(self, members: Members, assertion: ObjectAssertion) -> bool:
+        """Whether no value of some member is as an assertion asks."""
+        objects, universe = self._objects, self._universe
+        return any(
+            not objects._has_value(objects._formulas.all_of([value, objects._asks(assertion, key, universe)]))
+            for (key, _), value in members.items()
+        )
 
     def _with_failing(self, members: Members, assertion: ObjectAssertion) -> Iterator[Members]:
         """The members with one of them, or one more, against what an assertion asks of its value."""

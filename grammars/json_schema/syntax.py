@@ -6,10 +6,8 @@ from enum import Enum
 from typing import Final
 
 from grammars.byte_regex import ByteRegexes, byte_set
-from grammars.json_schema.chars import JsonChars
 from grammars.json_schema.formula import Kind
 from grammars.lexicon import Lexicon, Reading
-from grammars.regex_language import ANY_CHAR
 
 CLOSE: Final = 0
 NAME: Final = 1
@@ -59,15 +57,14 @@ def _spaces(arena: ByteRegexes, least: int, most: int | None) -> int:
 class Syntax:
     """The lexemes of one lexicon."""
 
-    def __init__(self, lexicon: Lexicon, spaces: Spaces) -> None:
+    def __init__(self, lexicon: Lexicon, spaces: Spaces, any_text: int, any_name: int) -> None:
+        """`any_text`, `any_name`: the spellings of any string as a value and as a key."""
         self.lexicon, self._arena, self._spaces = lexicon, lexicon.arena, spaces
         arena = lexicon.arena
         self._quote = arena.literal(b'"')
         self._values: dict[object, tuple[Reading, ...]] = {}
-        value_char = JsonChars(arena, all_spellings=True).chars(ANY_CHAR)
-        name_char = JsonChars(arena, all_spellings=False).chars(ANY_CHAR)
-        self._any_value = arena.concat(arena.repeat(value_char), self._quote)
-        self.any_name = self._boundary(Reading(arena.concat(arena.repeat(name_char), self._quote), 0))
+        self._any_value = arena.concat(any_text, self._quote)
+        self.any_name = self._boundary(Reading(arena.concat(any_name, self._quote), 0))
         self._any_text = self._boundary(Reading(self._any_value, FIRST_TEXT))
         self.end = lexicon.lexeme((Reading(spaces.around, 0, eager=False),))
         self._marks = {

@@ -6,24 +6,21 @@ the same value. That ends unless a schema applies itself to the same value, whic
 
 from __future__ import annotations
 
-from grammars.byte_regex import ByteRegexes
-from grammars.json_schema.chars import JsonChars
 from grammars.json_schema.formats import FORMATS
 from grammars.json_schema.formula import Formula, Kind, Kinds, Numbers, Op, StringAssertion, kind_of
-from grammars.json_schema.numbers import NumberAlgebra
+from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.reading import Reader
 from grammars.json_schema.texts import ANY, NO_TEXT, Length, TextAlgebra, Texts, Words
 from grammars.spec import GrammarError
 
 
 class Values:
-    """Of one schema, in one arena."""
+    """Of one schema, spelt in the arena of a lexis."""
 
-    def __init__(self, reader: Reader, arena: ByteRegexes, *, max_digits: int | None) -> None:
-        self.reader, self.formulas, self.arena = reader, reader.formulas, arena
-        self.text_algebra = TextAlgebra(arena, JsonChars(arena, all_spellings=True))
-        self.key_algebra = TextAlgebra(arena, JsonChars(arena, all_spellings=False))
-        self.number_algebra = NumberAlgebra(arena, max_digits)
+    def __init__(self, reader: Reader, lexis: Lexis, *, max_digits: int | None) -> None:
+        self.reader, self.formulas, self.arena = reader, reader.formulas, lexis.arena
+        self.text_algebra, self.key_algebra = lexis.texts, lexis.keys
+        self.number_algebra = lexis.numbers(max_digits)
         self._restricted: dict[tuple[Formula, Kind], Formula] = {}
         self._open: set[Formula] = set()
         self._texts: dict[tuple[Formula, bool], Texts] = {}
