@@ -21,7 +21,7 @@ class ShortestTexts:
         self._searched: dict[int, bytes] = {}
 
     def length(self, expr: int) -> int:
-        """Bytes of a shortest match, `NEVER` where nothing matches. Raises FuelError where complements make it a search."""
+        """Bytes of a shortest match, `NEVER` where nothing matches. Raises FuelError where a search takes too long."""
         lengths, waiting = self._lengths, [expr]
         while waiting:
             here = waiting[-1]
