@@ -36,6 +36,9 @@ class Automaton(Protocol):
     It and its states are hashable, and only finitely many states can be reached.
     """
 
+    never_ends_dead: bool
+    """Whether from every state that `step` gives acceptance can be reached, so that nobody need search for it."""
+
     def step(self, state: Any, byte: int) -> Any | None:
         """The state after a byte, None where nothing can match any more."""
         ...
@@ -109,7 +112,7 @@ class ByteRegexes:
         index = self._foreign.setdefault((automaton, state), len(self._foreign_states))
         if index == len(self._foreign_states):
             self._foreign_states.append((automaton, state))
-        return self._node((_FOREIGN, index), nullable=automaton.accepts(state), positive=False)
+        return self._node((_FOREIGN, index), automaton.accepts(state), automaton.never_ends_dead)
 
     def concat(self, *parts: int) -> int:
         made = EMPTY

@@ -129,9 +129,10 @@ class TokenMasks:
     def _walk(self, row: Row, work: _Work) -> None:
         trie = self._trie
         while len(work.begin):
-            work, lacking = _walk(self.machine.tables(), row, work, *_arrays(trie))
-            for left, right in set(map(tuple, lacking.tolist())):
-                self.machine.provide(left, right)
+            left, lacking = _walk(self.machine.tables(), row, work, *_arrays(trie))
+            work = _Work(*left)
+            for lack in set(map(tuple, lacking.tolist())):
+                self.machine.provide(*lack)
 
 
 class _Work(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from grammars.json_schema.formula import Formula, Kind, Kinds, Numbers, Op, StringAssertion
-from grammars.json_schema.numbers import OneOf
+from grammars.json_schema.formula import Formula, Kind, Kinds, Numbers, OneOf, StringAssertion
+from grammars.json_schema.numbers import listed
 from grammars.json_schema.texts import Words
 from grammars.json_schema.values import Values
 
@@ -43,42 +43,11 @@ class Literals:
             )
             for word in sorted(texts.words)
         ]
-        numbers = self._numbers(values.restricted(formula, Kind.NUMBER))
+        numbers = listed(values.number_set(values.restricted(formula, Kind.NUMBER)))
         if numbers is None:
             return None
-        found += numbers
-        return tuple(found) if len(found) <= _MOST_LISTED else None
-
-    def _numbers(self, formula: Formula) -> list[Formula] | None:
-        """The numbers of a formula that lists them."""
-        formulas, arena = self._formulas, self._values.arena
-        whole = self._values.numbers(formula)
-        if not arena.is_live(whole):
-            return []
-        listed = _listed(formula)
-        if listed is None:
-            return None
-        each = [
+        found += [
             formulas.all_of([formulas.holds(Kinds(Kind.NUMBER)), formulas.holds(Numbers(OneOf(frozenset({number}))))])
-            for number in sorted(listed)
+            for number in numbers
         ]
-        return [one for one in each if arena.is_live(self._values.numbers(formulas.all_of([one, formula])))]
-
-
-def _listed(formula: Formula):  # type: ignore[no-untyped-def]
-    """The numbers of which a formula admits some and no others; None where it does not list them."""
-    match formula.op:
-        case Op.FALSE:
-            return frozenset()
-        case Op.ASSERT:
-            assertion = formula.assertion
-            if isinstance(assertion, Numbers) and isinstance(assertion.numbers, OneOf):
-                return assertion.numbers.values
-            return None
-        case Op.AND:
-            return next((found for part in formula.args if (found := _listed(part)) is not None), None)
-        case Op.OR:
-            parts = [_listed(part) for part in formula.args]
-            return None if None in parts else frozenset().union(*parts)
-        case _:
-            return None
+        return tuple(found) if len(found) <= _MOST_LISTED else None

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum, IntFlag
 from typing import Any, Final, Literal
 
 from grammars.json_schema.documents import Node, Resource
-from grammars.json_schema.numbers import NumberSet
 
 
 class Kind(IntFlag):
@@ -39,10 +39,36 @@ class Kinds:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """At least a number (`side` -1), or at most (1); `is_open`: not the number itself."""
+
+    side: Literal[-1, 1]
+    number: Decimal
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Divisible:
+    """The multiples of a positive number; the integers are those of 1."""
+
+    of: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Some numbers."""
+
+    values: frozenset[Decimal]
+
+
+NumberAssertion = Bound | Divisible | OneOf
+
+
+@dataclass(frozen=True, slots=True)
 class Numbers:
     """A number is in a set."""
 
-    numbers: NumberSet
+    numbers: NumberAssertion
 
 
 @dataclass(frozen=True, slots=True)

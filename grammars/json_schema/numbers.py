@@ -7,111 +7,206 @@ section 4.2.3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, floor, gcd, lcm
 from typing import Final
 
-from grammars.byte_regex import ByteRegexes, byte_range, byte_set
-from grammars.decimals import Comparison, Multiple
+from grammars.byte_regex import NOTHING, ByteRegexes, byte_range, byte_set
+from grammars.decimals import DecimalRange
+from grammars.json_schema.formula import Bound, Divisible, Formula, NumberAssertion, Numbers, OneOf, Op
 
-_BELOW, _EQUAL, _ABOVE = -1, 0, 1
-_ORDERS: Final = frozenset({_BELOW, _EQUAL, _ABOVE})
+_MOST_RANGES: Final = 1024
+_MOST_LISTED: Final = 1024
 
+Set = tuple[DecimalRange, ...]
+"""A set of numbers as the union of ranges, which may overlap."""
 
-@dataclass(frozen=True, slots=True)
-class Integral:
-    """The integers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """The numbers that are less than (-1), equal to (0) or greater than (1) a bound, as `orders` has it."""
-
-    bound: Decimal
-    orders: frozenset[int]
+EVERY: Final = DecimalRange()
 
 
-@dataclass(frozen=True, slots=True)
-class Divisible:
-    """The multiples of a positive number."""
-
-    of: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """Some numbers."""
-
-    values: frozenset[Decimal]
-
-
-NumberSet = Integral | Compared | Divisible | OneOf
-
-AT_LEAST: Final = frozenset({_EQUAL, _ABOVE})
-AT_MOST: Final = frozenset({_BELOW, _EQUAL})
-ABOVE: Final = frozenset({_ABOVE})
-BELOW: Final = frozenset({_BELOW})
+class TooManyRangesError(Exception):
+    """A combination of assertions about numbers falls into too many ranges."""
 
 
 class NumberAlgebra:
-    """Sets of numbers and what is left without them, in one arena."""
+    """Spells sets of numbers in one arena."""
 
     def __init__(self, arena: ByteRegexes, max_digits: int | None) -> None:
         """`max_digits` bounds the digits before and those after the point; an exponent has up to three."""
-        self.arena = arena
-        digit, minus, point = (arena.bytes(byte_range(0x30, 0x39)), arena.literal(b"-"), arena.literal(b"."))
+        self._arena, self._max_digits = arena, max_digits
+        digit = arena.bytes(byte_range(0x30, 0x39))
         leading = arena.bytes(byte_range(0x31, 0x39))
         more = arena.repeat(digit, 0, None if max_digits is None else max_digits - 1)
-        self._sign = arena.repeat(minus, 0, 1)
-        self._whole = arena.union(arena.literal(b"0"), arena.concat(leading, more))
-        self._fraction = arena.repeat(arena.concat(point, arena.repeat(digit, 1, max_digits)), 0, 1)
-        noughts = arena.repeat(arena.concat(point, arena.repeat(arena.literal(b"0"), 1, max_digits)), 0, 1)
+        nought = arena.literal(b"0")
+        self._minus = arena.literal(b"-")
+        self._whole = arena.union(nought, arena.concat(leading, more))
+        self._fraction = self._behind_point(digit)
+        self._zero = arena.concat(nought, self._behind_point(nought))
         mark = arena.concat(
             arena.bytes(byte_set(b"eE")), arena.repeat(arena.bytes(byte_set(b"+-")), 0, 1), arena.repeat(digit, 1, 3)
         )
         self._exponent = arena.repeat(mark, 0, 1)
-        self.plain = arena.concat(self._sign, self._whole, self._fraction)
-        """Every number without an exponent."""
-        self.any = arena.concat(self.plain, self._exponent)
-        """Every number."""
-        self._integers = arena.concat(self._sign, self._whole, noughts)
-        self._zero = arena.concat(arena.literal(b"0"), noughts)
-        self._known: dict[tuple[NumberSet, bool], int] = {}
+        self._integers = arena.concat(arena.repeat(self._minus, 0, 1), self._whole, self._behind_point(nought))
+        self._known: dict[DecimalRange, int] = {}
 
-    def expr(self, numbers: NumberSet, *, positive: bool) -> int:
-        """The spellings of a set, or of all numbers that are not in it."""
-        key = (numbers, positive)
-        found = self._known.get(key)
+    def expr(self, numbers: Set) -> int:
+        """The spellings of a set."""
+        return self._arena.union(*(self._range(each) for each in numbers))
+
+    def _behind_point(self, digit: int) -> int:
+        arena = self._arena
+        return arena.repeat(arena.concat(arena.literal(b"."), arena.repeat(digit, 1, self._max_digits)), 0, 1)
+
+    def _range(self, numbers: DecimalRange) -> int:
+        found = self._known.get(numbers)
         if found is None:
-            found = self._known[key] = self._spell(numbers, positive)
+            found = self._known[numbers] = self._spell(numbers)
         return found
 
-    def _spell(self, numbers: NumberSet, positive: bool) -> int:
-        arena = self.arena
-        match numbers:
-            case Integral():
-                return self._integers if positive else self._without(self._integers)
-            case Compared(bound, orders):
-                return self._compared(bound, orders if positive else _ORDERS - orders)
-            case Divisible(of):
-                multiple = arena.automaton(Multiple(of), Multiple.start)
-                return arena.intersection(self.plain, multiple if positive else arena.complement(multiple))
-            case OneOf(values):
-                either = arena.union(*(self._compared(value, frozenset({_EQUAL})) for value in values))
-                return either if positive else self._without(either)
+    def _spell(self, numbers: DecimalRange) -> int:
+        if numbers.low in (None, 0) and numbers.high in (None, 0) and not numbers.not_of:
+            if numbers.of is None:
+                return self._by_sign(numbers)
+            if numbers.of == 1 and numbers.low is None and numbers.high is None:
+                return self._integers
+        bounded = replace(numbers, max_digits=self._max_digits)
+        return self._arena.automaton(bounded, bounded.start) if bounded.is_live(bounded.start) else NOTHING
 
-    def _without(self, expr: int) -> int:
-        return self.arena.intersection(self.plain, self.arena.complement(expr))
-
-    def _compared(self, bound: Decimal, orders: frozenset[int]) -> int:
-        arena = self.arena
-        if bound:
-            return arena.intersection(self.plain, arena.automaton(Comparison(bound, orders), Comparison.start))
+    def _by_sign(self, numbers: DecimalRange) -> int:
+        """All numbers, or those on one side of zero, with it or without."""
+        arena = self._arena
         unsigned = arena.concat(self._whole, self._fraction)
         nonzero = arena.intersection(unsigned, arena.complement(self._zero))
-        parts = [
-            (_BELOW, arena.concat(arena.literal(b"-"), nonzero)),
-            (_EQUAL, arena.concat(self._sign, self._zero)),
-            (_ABOVE, nonzero),
-        ]
-        return arena.concat(arena.union(*(part for order, part in parts if order in orders)), self._exponent)
+        has_zero = not (numbers.low == 0 and numbers.low_is_open) and not (numbers.high == 0 and numbers.high_is_open)
+        parts = [arena.concat(arena.repeat(self._minus, 0, 1), self._zero)] if has_zero else []
+        if numbers.low is None:
+            parts.append(arena.concat(self._minus, nonzero))
+        if numbers.high is None:
+            parts.append(nonzero)
+        if len(parts) == 3:
+            parts = [arena.concat(arena.repeat(self._minus, 0, 1), unsigned)]
+        return arena.concat(arena.union(*parts), self._exponent)
+
+
+def number_set(formula: Formula) -> Set:
+    """The numbers of which a formula of assertions about numbers holds. Raises TooManyRangesError."""
+    return _evaluated(formula, positive=True)
+
+
+def listed(numbers: Set) -> list[Decimal] | None:
+    """The members of a small set, ascending; None for others."""
+    found = set[Decimal]()
+    for each in numbers:
+        if each.low is None or each.high is None or (each.of is None and each.low != each.high):
+            return None
+        if each.of is None:
+            members: Iterable[Decimal] = [each.low]
+        else:
+            first, last = (Fraction(end) / Fraction(each.of) for end in (each.low, each.high))
+            if last - first > _MOST_LISTED:
+                return None
+            members = (each.of * k for k in range(ceil(first), floor(last) + 1))
+        found.update(member.normalize() for member in members if _holds(each, member))
+    return sorted(found) if len(found) <= _MOST_LISTED else None
+
+
+def _holds(numbers: DecimalRange, value: Decimal) -> bool:
+    low, high = numbers.low, numbers.high
+    return (
+        (low is None or low < value or (low == value and not numbers.low_is_open))
+        and (high is None or value < high or (high == value and not numbers.high_is_open))
+        and (numbers.of is None or _divides(numbers.of, value))
+        and not any(_divides(each, value) for each in numbers.not_of)
+    )
+
+
+# ---- from formulas
+
+
+def _evaluated(formula: Formula, *, positive: bool) -> Set:
+    match formula.op:
+        case Op.TRUE | Op.FALSE:
+            return (EVERY,) if (formula.op is Op.TRUE) == positive else ()
+        case Op.NOT:
+            return _evaluated(formula.args[0], positive=not positive)
+        case Op.AND | Op.OR:
+            parts = [_evaluated(part, positive=positive) for part in formula.args]
+            if (formula.op is Op.OR) == positive:
+                return _checked(dict.fromkeys(each for part in parts for each in part))
+            whole: Set = (EVERY,)
+            for part in parts:
+                whole = _checked(dict.fromkeys(_met(whole, part)))
+            return whole
+        case _:
+            assert isinstance(formula.assertion, Numbers)
+            return _asserted(formula.assertion.numbers, positive)
+
+
+def _asserted(assertion: NumberAssertion, positive: bool) -> Set:
+    match assertion:
+        case Bound(side, number, is_open):
+            if (side < 0) == positive:
+                return (replace(EVERY, low=number, low_is_open=is_open == positive),)
+            return (replace(EVERY, high=number, high_is_open=is_open == positive),)
+        case Divisible(of):
+            return (replace(EVERY, of=of) if positive else replace(EVERY, not_of=frozenset({of})),)
+        case OneOf(values):
+            ordered = sorted(values)
+            if positive:
+                return tuple(replace(EVERY, low=value, high=value) for value in ordered)
+            ends = [None, *ordered, None]
+            return tuple(replace(EVERY, low=a, low_is_open=True, high=b, high_is_open=True) for a, b in pairwise(ends))
+
+
+def _met(left: Set, right: Set) -> Iterator[DecimalRange]:
+    for one in left:
+        for other in right:
+            low, low_is_open = _inner((one.low, one.low_is_open), (other.low, other.low_is_open), max)
+            high, high_is_open = _inner((one.high, one.high_is_open), (other.high, other.high_is_open), min)
+            if low is not None and high is not None:
+                if low > high or (low == high and (low_is_open or high_is_open)):
+                    continue
+            of = _common_multiple(one.of, other.of)
+            not_of = one.not_of | other.not_of
+            if of is None or not any(_divides(each, of) for each in not_of):
+                yield DecimalRange(low, low_is_open, high, high_is_open, of, not_of)
+
+
+def _inner(
+    one: tuple[Decimal | None, bool], other: tuple[Decimal | None, bool], choose: Callable[[Decimal, Decimal], Decimal]
+) -> tuple[Decimal | None, bool]:
+    if one[0] is None:
+        return other
+    if other[0] is None:
+        return one
+    if one[0] == other[0]:
+        return one[0], one[1] or other[1]
+    return one if choose(one[0], other[0]) == one[0] else other
+
+
+def _common_multiple(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """The least number that is a multiple of both; exact, unlike the arithmetic of `Decimal`."""
+    if one is None or other is None:
+        return other if one is None else one
+    left, right = Fraction(one), Fraction(other)
+    numerator, denominator = lcm(left.numerator, right.numerator), gcd(left.denominator, right.denominator)
+    places = 0
+    while 10**places % denominator:
+        places += 1
+    digits = tuple(map(int, str(numerator * 10**places // denominator)))
+    return Decimal((0, digits, -places))
+
+
+def _divides(divisor: Decimal, number: Decimal) -> bool:
+    return Fraction(number) % Fraction(divisor) == 0
+
+
+def _checked(ranges: Iterable[DecimalRange]) -> Set:
+    found = tuple(ranges)
+    if len(found) > _MOST_RANGES:
+        raise TooManyRangesError
+    return found

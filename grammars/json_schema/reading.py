@@ -16,18 +16,20 @@ from grammars.json_schema.documents import Documents, Node
 from grammars.json_schema.formula import (
     ArrayAssertion,
     Assertion,
+    Bound,
     Contains,
+    Divisible,
     Formula,
     Formulas,
     Kind,
     Kinds,
     Numbers,
     ObjectAssertion,
+    OneOf,
     Scope,
     StringAssertion,
     Unique,
 )
-from grammars.json_schema.numbers import ABOVE, AT_LEAST, AT_MOST, BELOW, Compared, Divisible, Integral, OneOf
 
 _KINDS: Final = {
     "null": Kind.NULL,
@@ -209,7 +211,7 @@ class Reader:
             kinds |= _KINDS[name]
         only_kinds = self.formulas.holds(Kinds(kinds))
         if "integer" in names and "number" not in names:
-            return self.formulas.all_of([only_kinds, self._number(Integral())])
+            return self.formulas.all_of([only_kinds, self._number(Divisible(Decimal(1)))])
         return only_kinds
 
     def one_of(self, values: Iterable[Any], pointer: str) -> Formula:
@@ -256,17 +258,17 @@ class Reader:
 
     def _minimum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
         exclusive = keywords.get("exclusiveMinimum") is True  # draft 4
-        return self._number(Compared(decimal_of(value), ABOVE if exclusive else AT_LEAST))
+        return self._number(Bound(-1, decimal_of(value), exclusive))
 
     def _maximum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
         exclusive = keywords.get("exclusiveMaximum") is True  # draft 4
-        return self._number(Compared(decimal_of(value), BELOW if exclusive else AT_MOST))
+        return self._number(Bound(1, decimal_of(value), exclusive))
 
     def _exclusive_minimum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
-        return self.formulas.true if isinstance(value, bool) else self._number(Compared(decimal_of(value), ABOVE))
+        return self.formulas.true if isinstance(value, bool) else self._number(Bound(-1, decimal_of(value), True))
 
     def _exclusive_maximum(self, value: Any, pointer: str, keywords: Keywords) -> Formula:
-        return self.formulas.true if isinstance(value, bool) else self._number(Compared(decimal_of(value), BELOW))
+        return self.formulas.true if isinstance(value, bool) else self._number(Bound(1, decimal_of(value), True))
 
     def _string(self, kind: Any, argument: Any, pointer: str) -> Formula:
         return self.formulas.holds(StringAssertion(kind, argument, pointer))

@@ -7,8 +7,9 @@ the same value. That ends unless a schema applies itself to the same value, whic
 from __future__ import annotations
 
 from grammars.json_schema.formats import FORMATS
-from grammars.json_schema.formula import Formula, Kind, Kinds, Numbers, Op, StringAssertion, kind_of
+from grammars.json_schema.formula import Formula, Kind, Kinds, Op, StringAssertion, kind_of
 from grammars.json_schema.lexis import Lexis
+from grammars.json_schema.numbers import Set, TooManyRangesError, number_set
 from grammars.json_schema.reading import Reader
 from grammars.json_schema.texts import ANY, NO_TEXT, Length, TextAlgebra, Texts, Words
 from grammars.spec import GrammarError
@@ -117,19 +118,16 @@ class Values:
     # ---- numbers
 
     def numbers(self, formula: Formula) -> int:
-        """The spellings of the numbers as the formula asks."""
-        return self._spelt(self.restricted(formula, Kind.NUMBER), positive=True)
+        """The spellings of the numbers as the formula asks. Raises GrammarError."""
+        restricted = self.restricted(formula, Kind.NUMBER)
+        found = self._numbers.get(restricted)
+        if found is None:
+            found = self._numbers[restricted] = self.number_algebra.expr(self.number_set(restricted))
+        return found
 
-    def _spelt(self, formula: Formula, *, positive: bool) -> int:
-        arena, algebra = self.arena, self.number_algebra
-        match formula.op:
-            case Op.TRUE | Op.FALSE:
-                return algebra.any if (formula.op is Op.TRUE) == positive else arena.union()
-            case Op.NOT:
-                return self._spelt(formula.args[0], positive=not positive)
-            case Op.AND | Op.OR:
-                parts = [self._spelt(part, positive=positive) for part in formula.args]
-                return arena.intersection(*parts) if (formula.op is Op.AND) == positive else arena.union(*parts)
-            case _:
-                assert isinstance(formula.assertion, Numbers)
-                return algebra.expr(formula.assertion.numbers, positive=positive)
+    def number_set(self, restricted: Formula) -> Set:
+        try:
+            return number_set(restricted)
+        except TooManyRangesError:
+            message = "The numbers allowed by this schema fall into too many ranges."
+            raise GrammarError("unsupported_schema", message, pointer="") from None
