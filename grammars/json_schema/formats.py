@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _LEAP: Final = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
@@ -54,10 +55,41 @@ def _uri(extra: str, *, reference: bool) -> str:
     return f"(?:{whole}|{relative}{tail})" if reference else whole
 
 
-_UCS: Final = r"\u{A0}-\u{D7FF}\u{F900}-\u{FDCF}\u{FDF0}-\u{FFEF}\u{10000}-\u{EFFFD}"
+_UCS: Final = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef\U00010000-\U000efffd"
+_BEYOND_ASCII: Final = "\u0080-\U0010ffff"
 _TEMPLATE_NAME: Final = rf"(?:[A-Za-z0-9_]|{_PERCENT})+(?:\.?(?:[A-Za-z0-9_]|{_PERCENT}))*(?::[1-9][0-9]{{0,3}}|\*)?"
 _DURATION_TIME: Final = "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)"
 _DURATION_DATE: Final = "(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)"
+
+
+
+def _template() -> str:
+    """RFC 6570, section 2, without the operators that it reserves."""
+    literal = rf"(?:[!#$&(-;=?-\[\]_a-z~{_UCS}]|{_PERCENT})"
+    expression = rf"\{{[+#./;?&]?{_TEMPLATE_NAME}(?:,{_TEMPLATE_NAME})*\}}"
+    return f"(?:{literal}|{expression})*"
+
+
+def _regex(depth: int) -> str:
+    """Regular expressions that ECMA-262 and Python's `re` both read, with groups up to a depth."""
+    escape = r"\\(?:[dDwWsSnrtfv^$.|?*+()\[\]{}/\\-]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
+    ordered = "|".join(
+        f"{re.escape(chr(low))}-[{re.escape(chr(low))}-{re.escape(last)}]"
+        for first, last in ("09", "AZ", "az")
+        for low in range(ord(first), ord(last) + 1)
+    )
+    member = rf"(?:{escape}|{ordered}|[^\\\]\[-])"
+    group = rf"\[\^?-?{member}+-?\]"
+    counts = "|".join(f"{low},(?:[{low}-9]|[1-9][0-9]{{1,3}})" for low in range(10))
+    quantifier = rf"(?:(?:[*+?]|\{{(?:[0-9]{{1,4}},?|{counts})\}})\??)?"
+    literal = r"[^\\^$.|?*+()\[\]{}]"
+    inner = ""
+    for _ in range(depth):
+        atom = rf"(?:{literal}|\.|{escape}|{group}" + (rf"|\((?:\?:)?{inner}\))" if inner else ")")
+        ahead = rf"|\(\?[=!]{inner}\)" if inner else ""
+        inner = rf"(?:{atom}{quantifier}|[\^$|]|\\[bB]{ahead})*"
+    return inner
+
 
 FORMATS: Final = {
     "date": _DATE,
@@ -71,7 +103,14 @@ FORMATS: Final = {
     "ipv6": _IPV6,
     "uri": _uri("", reference=False),
     "uri-reference": _uri("", reference=True),
+    "iri": _uri(_UCS, reference=False),
+    "iri-reference": _uri(_UCS, reference=True),
+    "uri-template": _template(),
+    "idn-email": _EMAIL.replace("A-Za-z0-9!#", f"A-Za-z0-9{_BEYOND_ASCII}!#").replace(
+        "[A-Za-z0-9]", f"[A-Za-z0-9{_UCS}]"
+    ),
+    "regex": _regex(4),
     "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
     "relative-json-pointer": "(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^~/]|~[01])*)*)",
 }
-"""By name of the format; the others stay annotations."""
+"""By name of the format; the others stay annotations. Each is a subset of what its specification allows."""
