@@ -226,6 +226,33 @@ class ByteRegexes:
         known = self._live.get(expr)
         return self._search_live(expr) if known is None else known
 
+    def listed(self, expr: int, most: int) -> list[bytes] | None:
+        """All texts that match, where nothing in the expression is endless and there are at most so many of them."""
+        if not self._is_finite(expr):
+            return None
+        found: list[bytes] = []
+        waiting = [(expr, b"")]
+        while waiting:
+            here, text = waiting.pop()
+            if self._nullable[here]:
+                found.append(text)
+            row = self.row(here)
+            waiting += [(int(row[byte]), text + bytes((byte,))) for byte in np.flatnonzero(row).tolist()]
+            if len(found) + len(waiting) > most:
+                return None
+        return found
+
+    def _is_finite(self, expr: int) -> bool:
+        waiting, met = [expr], {expr}
+        while waiting:
+            kind, *rest = self._nodes[waiting.pop()]
+            if kind in (_NOT, _FOREIGN) or (kind == _REPEAT and rest[2] < 0):
+                return False
+            inner = set() if kind == _BYTES else set(rest[:1] if kind == _REPEAT else rest) - met
+            met |= inner
+            waiting += inner
+        return True
+
     def classes(self, expr: int) -> tuple[ByteSet, ...]:
         """A partition of the bytes; those of one set have the same derivative."""
         found = self._classes.get(expr)

@@ -148,7 +148,7 @@ class DecimalRange:
             return None
         low, high = self._whole_digits(state.negative)
         n = state.num_digits
-        after = State(
+        return State(
             place=_WHOLE if place == _WHOLE or digit else _ZERO,
             negative=state.negative,
             num_digits=n + 1 if self.max_digits is not None else min(n + 1, self._num_whole + 1),
@@ -156,7 +156,6 @@ class DecimalRange:
             high_order=-1 if high is None else _compared(state.high_order, digit, high, n),
             remainder=(10 * state.remainder + digit) % self._modulus,
         )
-        return after
 
     def _in_fraction(self, state: State, digit: int) -> State | None:
         n, scale = state.num_digits, self._scale

@@ -69,6 +69,13 @@ class Lexicon:
             self.open[made] = self.tags(*{reading.tag for reading in ended if not reading.eager})
         return made
 
+    def after(self, lexeme: int, text: bytes) -> int:
+        """The lexeme after some bytes, or `DEAD`."""
+        for byte in text:
+            self.build(lexeme)
+            lexeme = int(self.rows[lexeme, byte])
+        return lexeme
+
     def tags(self, *tags: int) -> int:
         """The number of a set of tags."""
         key = tuple(sorted(tags))

@@ -19,12 +19,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
+from grammars.byte_regex import FuelError
 from grammars.lexicon import UNKNOWN, Lexicon, grown
 from grammars.words import ALL_WORDS, NO_NODE, WordTries, child_of
 
 NO_PHASE: Final = -2
 """In the table of phases: nothing may follow."""
-_LABEL_SHIFT: Final = 20
+LABEL_SHIFT: Final = 20
 
 Place = tuple[int, int, int]
 """A phase, a lexeme, and a node of the words or a number of characters."""
@@ -46,6 +47,11 @@ class Phase(NamedTuple):
     wherever the lexeme stands at the boundary between two of them."""
     may_end: bool = False
     """Whether the text may end where an open lexeme of this phase may."""
+    depth: int = 0
+    """How many containers are open."""
+    is_distinct: bool = False
+    """Whether the text read in this phase must differ from all that were read so in the innermost container. The
+    machine does not see to it, for then its states would be as many as texts; a cursor over it does."""
 
 
 class Phases(Protocol):
@@ -98,11 +104,14 @@ class Machine:
         self._phase_totals = np.full(16, ALL_WORDS, np.int32)
         self._phase_least = np.zeros(16, np.int32)
         self._phase_most = np.full(16, -1, np.int32)
-        self._phase_ends: list[bool] = []
+        self.phases: list[Phase] = []
+        """By number, as far as they were met."""
         self._follow_keys = np.full(64, -1, np.int64)
         """A hash table with open addressing and a power of two of slots: phase, label and tags; -1 is a free slot."""
         self._follow_phases = np.full(64, UNKNOWN, np.int32)
         self._num_follows = 0
+        self.fuel = 1 << 62
+        """How often `provide` may still be called; FuelError below zero."""
         self._ids: dict[Place, int] = {}
         self.places: list[Place] = [(DEAD, DEAD, DEAD)]
         """The states by number."""
@@ -122,7 +131,25 @@ class Machine:
 
     def accepts(self, state: int) -> bool:
         phase, lexeme, _ = self.places[state]
-        return state != DEAD and self._phase_ends[phase] and self.lexicon.open[lexeme] > 0
+        return state != DEAD and self.phases[phase].may_end and self.lexicon.open[lexeme] > 0
+
+    def phase(self, state: int) -> Phase:
+        """The phase of a state other than `DEAD`."""
+        return self.phases[self.places[state][0]]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what was built, but for the lexemes; an estimate."""
+        arrays = (self._follow_keys, self._follow_phases, self._phase_lexeme, self.words.byte, self.words.skip)
+        return 300 * len(self.places) + 4000 * len(self.phases) + 3 * sum(array.nbytes for array in arrays)
+
+    def only_byte(self, state: int) -> int | None:
+        """The one byte that may follow a state; None where there are none, or several. Raises FuelError."""
+        while True:
+            byte, need = _only_byte(self.tables(), self.places[state])
+            if byte != -2:
+                return None if byte < 0 else int(byte)
+            self.provide(*need)
 
     def run(self, state: int, text: bytes) -> int:
         """The state after some bytes. Raises FuelError."""
@@ -147,6 +174,9 @@ class Machine:
 
     def provide(self, left: int, right: int) -> None:
         """Builds what a walk lacked: the row of a lexeme (`left`, UNKNOWN), or the phase after (`left`, ending)."""
+        self.fuel -= 1
+        if self.fuel < 0:
+            raise FuelError("the grammar takes too many steps")
         if right == UNKNOWN:
             self.lexicon.build(left)
         else:
@@ -156,7 +186,7 @@ class Machine:
         """The phase after one, or `NO_PHASE`; `ending` is its label, shifted, and its tags."""
         slot = _slot(self._follow_keys, phase, ending)
         if self._follow_keys[slot] < 0:
-            found = self._phases.follow(phase, ending & (1 << _LABEL_SHIFT) - 1, (ending >> _LABEL_SHIFT) - 1)
+            found = self._phases.follow(phase, ending & (1 << LABEL_SHIFT) - 1, (ending >> LABEL_SHIFT) - 1)
             if found is not None:
                 self._note(found)
             self._link(phase, ending, NO_PHASE if found is None else found.number)
@@ -207,8 +237,8 @@ class Machine:
             self._phase_lexeme, self._phase_root = grown(self._phase_lexeme, 0), grown(self._phase_root, NO_NODE)
             self._phase_totals = grown(self._phase_totals, ALL_WORDS)
             self._phase_least, self._phase_most = grown(self._phase_least, 0), grown(self._phase_most, -1)
-        if number == len(self._phase_ends):
-            self._phase_ends.append(phase.may_end)
+        if number == len(self.phases):
+            self.phases.append(phase)
             self._phase_lexeme[number], self._phase_root[number] = phase.lexeme, phase.root
             self._phase_totals[number] = phase.totals
             self._phase_least[number], self._phase_most[number] = phase.least, phase.most
@@ -290,3 +320,18 @@ def _run(t, text, read, place):  # type: ignore[no-untyped-def]
         phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
         read += 1
     return read, (phase, lexeme, extra), (np.int64(0), np.int64(0))
+
+
+@njit(cache=True, nogil=True)
+def _only_byte(t, place):  # type: ignore[no-untyped-def]
+    """The byte that may follow a place if there is just one, else -1; or -2, and what is lacking to know it."""
+    found = -1
+    for byte in range(256):
+        after, left, right = step_place(t, place[0], place[1], place[2], byte)
+        if after == -2:
+            return -2, (np.int64(left), np.int64(right))
+        if after >= 0:
+            if found >= 0:
+                return -1, (np.int64(0), np.int64(0))
+            found = byte
+    return found, (np.int64(0), np.int64(0))

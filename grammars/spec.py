@@ -119,6 +119,7 @@ def _compact_json(text: str) -> str:
 ErrorCode = Literal[
     "invalid_schema",
     "unsupported_schema",
+    "unsatisfiable_schema",
     "invalid_regex",
     "unsupported_regex",
     "invalid_ebnf",

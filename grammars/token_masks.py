@@ -3,23 +3,23 @@
 A row is built by walking the vocabulary's trie and the machine together. Most tokens of a vocabulary are plain text,
 which the inside of a string allows as a whole; walking them for every string would cost far more than all else. So a
 lexeme that says of itself that any character may follow (`Lexicon.boundary`) is walked once for the vocabulary: which
-tokens stay inside it, and at which nodes of the trie it ends. For a state in it, only what may follow its end is walked.
+tokens stay inside it, and at which nodes of the trie it ends. For a state in it, only what follows its end is walked.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
-from grammars.lexicon import UNKNOWN
-from grammars.machine import _LABEL_SHIFT, NO_PHASE, Machine, Place, step_place
+from grammars.lexicon import NO_TAGS, Lexicon
+from grammars.machine import LABEL_SHIFT, NO_PHASE, Machine, Place, step_place
 from grammars.trie import TokenTrie
 from grammars.vocabulary import Vocabulary
-from grammars.words import NO_NODE, child_of
+from grammars.words import child_of
 
 Row = NDArray[np.uint32]
 
@@ -66,17 +66,22 @@ class TokenMasks:
 
     @property
     def num_rows(self) -> int:
+        """Distinct rows built so far."""
         return len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the rows and of what leads to them."""
+        return len(self._rows) * 2 * 4 * self.vocabulary.mask_words + 64 * len(self._row_of)
+
+    def known(self, state: int) -> MaskRow | None:
+        """The row of a state if it was built; needs no lock."""
+        return self._row_of.get(state)
 
     def mask_row(self, state: int) -> MaskRow:
         """The tokens allowed in a live state, end-of-sequence tokens where the text may end. Raises FuelError."""
         row = self._row_of.get(state)
         return self._build(state) if row is None else row
-
-    def advance(self, state: int, token_id: int) -> int:
-        """The state after a token, or `DEAD`."""
-        token = self.vocabulary.tokens[token_id]
-        return self.machine.run(state, token) if token else DEAD
 
     def _build(self, state: int) -> MaskRow:
         place = self.machine.places[state]
@@ -120,7 +125,7 @@ class TokenMasks:
                 _set_ends(row, nodes, trie.token_begin, trie.token_ids)
             self._walk(row, _Work.below(trie, nodes, machine.entry(after)))
         for node, label in words:
-            if (after := machine.follow(phase, label << _LABEL_SHIFT | interior.tags)) != NO_PHASE:
+            if (after := machine.follow(phase, label << LABEL_SHIFT | interior.tags)) != NO_PHASE:
                 ended = np.array([node], np.int32)
                 _set_ends(row, ended, trie.token_begin, trie.token_ids)
                 self._walk(row, _Work.below(trie, ended, machine.entry(after)))
@@ -164,23 +169,33 @@ class _Work(NamedTuple):
         return _Work(begin, end, phase, lexeme, extra)
 
 
-def interior(machine: Machine, lexeme: int, trie: TokenTrie, vocabulary: Vocabulary) -> Interior:
-    """What a vocabulary has for a boundary lexeme; its rows, and those of what follows it, must have been built."""
+def tokens_behind(trie: TokenTrie, text: bytes) -> NDArray[np.int32]:
+    """The tokens that begin with a text, which is not empty."""
+    node = _find(np.frombuffer(text, np.uint8), trie.byte, trie.skip)
+    if node < 0:
+        return np.empty(0, np.int32)
+    return trie.token_ids[trie.token_begin[node] : trie.token_begin[trie.skip[node]]]
+
+
+def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interior:
+    """What a vocabulary has for a boundary lexeme. Raises ValueError where the lexeme can end in several ways."""
+    _build_all(lexicon, lexeme)
     inside, ends = (np.zeros(vocabulary.mask_words, np.uint32) for _ in range(2))
     num_chars = np.zeros(vocabulary.size, np.int32)
-    nodes, chars, tags = _explore(machine.tables(), lexeme, inside, ends, num_chars, *_arrays(trie))
-    if len(set(tags.tolist())) != 1:
+    tables = (lexicon.rows, lexicon.eager, lexicon.boundary)
+    nodes, chars, tags = _explore(*tables, lexeme, inside, ends, num_chars, *_arrays(vocabulary.trie))
+    if len(set(tags.tolist())) > 1:
         raise ValueError("a boundary lexeme must end in one way")
-    return Interior(inside, num_chars, nodes, chars, int(tags[0]), ends, {})
+    return Interior(inside, num_chars, nodes, chars, int(tags[0]) if len(tags) else NO_TAGS, ends, {})
 
 
-def build_all(machine: Machine, lexeme: int) -> None:
+def _build_all(lexicon: Lexicon, lexeme: int) -> None:
     """Builds the rows of a lexeme and of all that can be reached inside it."""
     waiting, seen = [lexeme], {DEAD, lexeme}
     while waiting:
         here = waiting.pop()
-        machine.lexicon.build(here)
-        after = set(machine.lexicon.rows[here].tolist()) - seen
+        lexicon.build(here)
+        after = set(lexicon.rows[here].tolist()) - seen
         seen |= after
         waiting += after
 
@@ -255,7 +270,9 @@ def _walk(t, row, work, byte, depth, skip, token_begin, token_ids, max_depth):  
 
 
 @njit(cache=True, nogil=True)
-def _explore(t, lexeme, inside, ends, num_chars, byte, depth, skip, token_begin, token_ids, max_depth):  # type: ignore[no-untyped-def]
+def _explore(  # type: ignore[no-untyped-def]
+    rows, eager, boundary, lexeme, inside, ends, num_chars, byte, depth, skip, token_begin, token_ids, max_depth
+):
     """Walks the whole trie within a lexeme: fills the three arrays, and returns where it ends, as in `Interior`."""
     on_lexeme, on_chars = np.empty(max_depth + 1, np.int64), np.empty(max_depth + 1, np.int32)
     on_lexeme[0], on_chars[0] = lexeme, 0
@@ -265,19 +282,19 @@ def _explore(t, lexeme, inside, ends, num_chars, byte, depth, skip, token_begin,
     while node < len(byte):
         at = depth[node] - 1
         here = on_lexeme[at]
-        following = t.lexeme_rows[here, byte[node]]
+        following = rows[here, byte[node]]
         if following <= 0:
             node = skip[node]
             continue
-        if t.eager[following] > 0:
-            nodes[num_ends], chars[num_ends], tags[num_ends] = node, on_chars[at], t.eager[following]
+        if eager[following] > 0:
+            nodes[num_ends], chars[num_ends], tags[num_ends] = node, on_chars[at], eager[following]
             num_ends += 1
             for i in range(token_begin[node], token_begin[node + 1]):
                 token = token_ids[i]
                 ends[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
             node = skip[node]
             continue
-        on_lexeme[at + 1], on_chars[at + 1] = following, on_chars[at] + t.boundary[here]
+        on_lexeme[at + 1], on_chars[at + 1] = following, on_chars[at] + boundary[here]
         for i in range(token_begin[node], token_begin[node + 1]):
             token = token_ids[i]
             inside[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
@@ -318,6 +335,20 @@ def _meet(t, phase, extra, byte, depth, skip, token_begin, token_ids, max_depth)
         on_node[at + 1] = reached
         node += 1
     return nodes[:num_words].copy(), labels[:num_words].copy()
+
+
+@njit(cache=True, nogil=True)
+def _find(text, byte, skip):  # type: ignore[no-untyped-def]
+    """The node that a text leads to, -1 for none."""
+    node, end = 0, len(byte)
+    for k in range(len(text)):
+        while node < end and byte[node] != text[k]:
+            node = skip[node]
+        if node >= end:
+            return -1
+        if k + 1 < len(text):
+            node, end = node + 1, skip[node]
+    return node
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from grammars.trie import TokenTrie
 

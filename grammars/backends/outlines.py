@@ -15,8 +15,8 @@ import numpy as np
 
 from grammars.automaton import Cursor
 from grammars.backends.rules import decode_spec, diagnostics_to_builtins, rules_of
-from grammars.expr import Rules, order_of_use, to_regex, weight
 from grammars.backends.schema_regex.translate import ROOT
+from grammars.expr import Rules, order_of_use, to_regex, weight
 from grammars.spec import Diagnostic, Ebnf, GrammarError, GrammarSpec, OnUnsupported, StructuralTag
 from grammars.table import TableAutomaton
 from grammars.vocabulary import Vocabulary

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from grammars.expr import NOTHING, Expr, literal, productive, prune, union
 from grammars.backends.schema_regex.translate import ROOT, Translation, translate
+from grammars.expr import NOTHING, Expr, literal, productive, prune, union
 from grammars.regex import whole
 from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
 

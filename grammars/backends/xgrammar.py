@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from grammars.automaton import Cursor, MaskRow
 from grammars.backends.ebnf import check_inhabited
 from grammars.backends.rules import decode_spec, diagnostics_to_builtins, refuse_gaps, regex_rules, rules_of
-from grammars.expr import to_ebnf
 from grammars.backends.schema_regex.load import child
 from grammars.backends.schema_regex.translate import ROOT, translate
+from grammars.expr import to_ebnf
 from grammars.spec import Diagnostic, Ebnf, GrammarError, GrammarSpec, OnUnsupported, StructuralTag
 from grammars.vocabulary import Vocabulary
 from grammars.worker_process import Job

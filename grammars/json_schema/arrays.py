@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from grammars.json_schema.finite import Literals
-from grammars.json_schema.formula import ArrayAssertion, Assertion, Contains, Formula, Kind, Unique
+from grammars.json_schema.formula import ArrayAssertion, Assertion, Contains, Formula, Kind, Kinds, Unique
 from grammars.json_schema.objects import Edge, Inhabitants
 from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitter, Thread, truth, undominated
 from grammars.json_schema.values import Values
@@ -44,18 +44,14 @@ class Arrays:
         assertions = frozenset[Assertion]().union(*(self._splitter.assertions(formula) for _, formula in parts))
         most_counted = max(map(_most_counted, assertions), default=0)
         threads = [
-            Thread(owner, *conjunction)
-            for owner, conjunction in wanted
-            if self._is_live(conjunction, 0, most_counted)
+            Thread(owner, *conjunction) for owner, conjunction in wanted if self._is_live(conjunction, 0, most_counted)
         ]
         return ArrayFrame(0, most_counted, undominated(threads)) if threads else None
 
     def accepted(self, frame: ArrayFrame) -> frozenset[int]:
         """The owners whose formula holds if the array ends here."""
         return frozenset(
-            thread.owner
-            for thread in frame.threads
-            if self._ends(Conjunction(thread.claims, thread.open), frame.index)
+            thread.owner for thread in frame.threads if self._ends(Conjunction(thread.claims, thread.open), frame.index)
         )
 
     def edges(self, frame: ArrayFrame) -> tuple[Edge, ...]:
@@ -73,6 +69,10 @@ class Arrays:
             if known or doubts == self.num_doubts:
                 self._edges[frame] = known
         return known
+
+    def is_distinct(self, frame: ArrayFrame) -> bool:
+        """Whether no string may come twice."""
+        return any(isinstance(claim.assertion, Unique) for thread in frame.threads for claim in thread.claims)
 
     def after(self, frame: ArrayFrame, threads: Iterable[Thread]) -> ArrayFrame:
         """The frame behind an item."""
@@ -139,16 +139,26 @@ class Arrays:
                 raise AssertionError("only assertions about arrays come here")
 
     def _unseen(self, claim: Claim, wanted: Formula, pointer: str) -> list[tuple[Formula, Claim | None]]:
-        """For `uniqueItems`, every value that the item may have and none before it had."""
+        """For `uniqueItems`, every value that the item may have and none before it had; and any string.
+
+        Of strings that are too many to be listed it is left to whoever reads them that none comes twice.
+        """
         if not claim.positive:
             message = "`uniqueItems` cannot be enforced where it must not hold (under `not`, or in `if` or `oneOf`)."
             raise GrammarError("unsupported_schema", message, pointer=pointer)
-        found = self._literals.of(wanted)
-        if found is None:
-            message = "`uniqueItems` can be enforced only where `items` allows few values, by `enum` or `const`."
-            raise GrammarError("unsupported_schema", message, pointer=pointer)
+        formulas = self._formulas
+        strings = formulas.holds(Kinds(Kind.STRING))
         seen = claim.progress if isinstance(claim.progress, frozenset) else frozenset[Formula]()
-        return [(each, claim._replace(progress=seen | {each})) for each in found if each not in seen]
+        found = self._literals.of(wanted)
+        steps: list[tuple[Formula, Claim | None]] = []
+        if found is None:
+            found = self._literals.of(formulas.all_of([wanted, formulas.complement(strings)]))
+            steps.append((strings, claim))
+        if found is None:
+            message = "`uniqueItems` can be enforced only where `items` allows strings, or few values, by `enum` or so."
+            raise GrammarError("unsupported_schema", message, pointer=pointer)
+        steps += [(each, claim._replace(progress=seen | {each})) for each in found if each not in seen]
+        return steps
 
     def _has_value(self, formula: Formula) -> bool:
         return self._inhabitants.has_value(formula)

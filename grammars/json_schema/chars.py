@@ -10,6 +10,7 @@ from typing import Final
 
 from grammars.byte_regex import NOTHING, ByteRegexes, byte_set
 from grammars.expr import MAX_CHAR, Ranges
+from grammars.regex_language import ANY_CHAR
 from grammars.utf8 import Utf8
 
 _SHORT: Final = {0x22: '"', 0x5C: "\\", 0x08: "b", 0x0C: "f", 0x0A: "n", 0x0D: "r", 0x09: "t"}
@@ -23,8 +24,8 @@ class JsonChars:
     """Spells sets of characters in one arena.
 
     With `all_spellings` every escape that JSON knows may be used. Without, a character that may stand for itself does,
-    except that those beyond ASCII may also be escaped in lower case, as `json.dumps` does, and `/` is never escaped: so
-    two texts of ASCII are equal only if their bytes are.
+    except that all those beyond ASCII may instead be escaped in lower case, as `json.dumps` does, and `/` is never
+    escaped: so a text has two spellings at most, and one if it is ASCII.
     """
 
     def __init__(self, arena: ByteRegexes, *, all_spellings: bool) -> None:
@@ -41,6 +42,16 @@ class JsonChars:
             )
         return found
 
+    def any_text(self) -> int:
+        """Every text in its spellings."""
+        arena = self._arena
+        if self._all:
+            return arena.repeat(self.chars(ANY_CHAR))
+        ascii_alone = self.chars(((0, 0x7F),))
+        escaped = arena.concat(self._byte("\\"), self._escaped(ANY_CHAR))
+        raw = arena.union(ascii_alone, self._utf8.chars(_both(ANY_CHAR, _RAW)))
+        return arena.union(arena.repeat(raw), arena.repeat(arena.union(ascii_alone, escaped)))
+
     def text(self, text: str) -> int:
         """Exactly one text."""
         return self._arena.concat(*(self.chars(((ord(char), ord(char)),)) for char in text))
@@ -54,7 +65,7 @@ class JsonChars:
         short = {**_SHORT, 0x2F: "/"} if self._all else _SHORT
         letters = byte_set(ord(letter) for code, letter in short.items() if _holds(ranges, code))
         if not self._all:
-            ranges = _both(ranges, ((0, 0x07), (0x0B, 0x0B), (0x0E, 0x1F), (0x7F, MAX_CHAR)))
+            ranges = _both(ranges, ((0, 0x07), (0x0B, 0x0B), (0x0E, 0x1F), (0x80, MAX_CHAR)))
         plane = [(low, min(high, 0xFFFF)) for low, high in ranges if low <= 0xFFFF]
         beyond = [(max(low, 0x10000) - 0x10000, high - 0x10000) for low, high in ranges if high > 0xFFFF]
         coded = arena.union(self._hexadecimal(plane, 4), self._pair(beyond))

@@ -30,11 +30,9 @@ class Literals:
         if any(values.restricted(formula, kind) is not formulas.false for kind in (Kind.OBJECT, Kind.ARRAY)):
             return None
         found = [
-            formulas.holds(Kinds(kind))
-            for kind in (Kind.NULL, Kind.FALSE, Kind.TRUE)
-            if values.admits(formula, kind)
+            formulas.holds(Kinds(kind)) for kind in (Kind.NULL, Kind.FALSE, Kind.TRUE) if values.admits(formula, kind)
         ]
-        texts = values.texts(formula)
+        texts = values.key_algebra.listed(values.names(formula))
         if not isinstance(texts, Words):
             return None
         found += [

@@ -47,6 +47,6 @@ class Lexis:
         if found is None:
             spaces = Spaces(self.arena, **_SPACES[whitespace])
             found = self._syntaxes[whitespace] = Syntax(
-                self.lexicon, spaces, self.texts.language.any_text, self.keys.language.any_text
+                self.lexicon, spaces, self.texts.any_spelling, self.keys.any_spelling
             )
         return found

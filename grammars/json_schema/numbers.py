@@ -167,9 +167,9 @@ def _met(left: Set, right: Set) -> Iterator[DecimalRange]:
         for other in right:
             low, low_is_open = _inner((one.low, one.low_is_open), (other.low, other.low_is_open), max)
             high, high_is_open = _inner((one.high, one.high_is_open), (other.high, other.high_is_open), min)
-            if low is not None and high is not None:
-                if low > high or (low == high and (low_is_open or high_is_open)):
-                    continue
+            is_point = low == high and (low_is_open or high_is_open)
+            if low is not None and high is not None and (low > high or is_point):
+                continue
             of = _common_multiple(one.of, other.of)
             not_of = one.not_of | other.not_of
             if of is None or not any(_divides(each, of) for each in not_of):

@@ -210,7 +210,8 @@ class Objects:
 
     def _excludes(self, one: Assertion, other: Assertion, universe: Universe) -> bool:
         """Whether a key that both require, or one of them, has no value that suits both."""
-        assert isinstance(one, ObjectAssertion) and isinstance(other, ObjectAssertion)
+        assert isinstance(one, ObjectAssertion)
+        assert isinstance(other, ObjectAssertion)
         known = self._exclusive.get((one, other))
         if known is None:
             doubts = self.num_doubts
@@ -383,7 +384,6 @@ class Objects:
 
     def _new_universe(self, assertions: frozenset[ObjectAssertion]) -> Universe:
         order = sorted(assertions, key=self._age)
-        algebra = self._values.key_algebra
         predicate_of: dict[object, int] = {}
         predicates: list[Texts] = []
         for assertion in order:
@@ -393,13 +393,14 @@ class Objects:
                     predicates.append(self._matching(pattern, assertion))
             if assertion.names is not self._formulas.true and assertion.names not in predicate_of:
                 predicate_of[assertion.names] = len(predicates)
-                predicates.append(self._values.names(assertion.names))
+                predicates.append(self._values.key_algebra.listed(self._values.names(assertion.names)))
         keys = dict.fromkeys(key for each in order for key in each.keys)
         keys |= dict.fromkeys(key for each in order for key in each.required)
         keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
         keys |= dict.fromkeys(key for each in predicates if isinstance(each, Words) for key in sorted(each.words))
         index = {key: i for i, key in enumerate(keys)}
-        tracked = {key for each in order for key in (*each.required, *each.dependent, *sum(each.dependent.values(), ()))}
+        tracked = {key for each in order for key in each.required}
+        tracked |= {key for each in order for k, names in each.dependent.items() for key in (k, *names)}
         counts = [size for each in order for size in (each.least, 0 if each.most is None else each.most + 1)]
         return Universe(
             keys=tuple(keys),
@@ -417,7 +418,7 @@ class Objects:
 
     def _matching(self, pattern: str, assertion: ObjectAssertion) -> Texts:
         try:
-            return self._values.key_algebra.matching(pattern)
+            return self._values.key_algebra.listed(self._values.key_algebra.matching(pattern))
         except GrammarError as error:
             pointer = f"{assertion.pointer}/patternProperties"
             raise GrammarError(error.code, error.message, pointer=pointer) from None
@@ -538,7 +539,8 @@ class _Completion:
         for key in (*self._universe.classes, *self._universe.keys):
             value = None if (key, 0) in members and isinstance(key, str) else self._value(key)
             while value is not None and count + len(members) < least:
-                complete = self._with_required({**members, (key, len(members) if not isinstance(key, str) else 0): value})
+                number = 0 if isinstance(key, str) else len(members)
+                complete = self._with_required({**members, (key, number): value})
                 if complete is None:
                     break
                 members = complete

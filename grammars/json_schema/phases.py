@@ -14,20 +14,19 @@ from grammars.json_schema.formula import Formula, Kind
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.objects import Edge, Key, ObjectFrame, Place
 from grammars.json_schema.syntax import (
-    ANOTHER,
     CLOSE,
     FIRST_NUMBER,
     FIRST_TEXT,
     KINDS_BY_TAG,
-    NAME,
     OPEN_ARRAY,
     OPEN_OBJECT,
     OPEN_STRING,
     Syntax,
     Turn,
 )
-from grammars.json_schema.texts import ANY, Length, Texts, Words, spellings
+from grammars.json_schema.texts import ANY, Length, Texts, Words
 from grammars.json_schema.values import Values
+from grammars.json_strings import spellings
 from grammars.machine import Phase
 from grammars.words import ALL_WORDS, NO_NODE, WordTries
 
@@ -102,6 +101,7 @@ class JsonPhases:
         self._phases: list[Phase] = []
         self._level_ids: dict[Level, int] = {}
         self._levels: list[Level | None] = [None]
+        self._depths = [0]
         self._tries: dict[tuple[tuple[bytes, int], ...], int] = {}
 
     def first(self) -> Phase:
@@ -113,8 +113,8 @@ class JsonPhases:
         match self._places[phase]:
             case _Value(level, formulas, _):
                 return self._after_value_start(level, formulas, ended)
-            case _Text(level, formulas):
-                return self._after_text(level, formulas, ended, label)
+            case _Text(level, _):
+                return self._after_text(level, ended, label)
             case _Name(level, frame):
                 return self._after_name(level, frame, ended, label)
             case _Opened(level, frame):
@@ -135,11 +135,21 @@ class JsonPhases:
         key = (type(place), place)  # tuples of two types are equal where their contents are
         number = self._numbers.get(key)
         if number is None:
-            made = self._read(place, len(self._places))
+            made = self._read(place, len(self._places))._replace(depth=self._depth(place))
             number = self._numbers[key] = len(self._places)
             self._places.append(place)
             self._phases.append(made)
         return self._phases[number]
+
+    def _depth(self, place: _Place) -> int:
+        """How many containers are open."""
+        match place:
+            case _Name() | _Opened() | _Between():
+                return self._depths[place.level] + 1
+            case _Value() | _Text():
+                return self._depths[place.level]
+            case _End():
+                return 0
 
     def _read(self, place: _Place, number: int) -> Phase:
         syntax = self._syntax
@@ -147,9 +157,13 @@ class JsonPhases:
             case _Value(level, formulas, turn):
                 lexeme = syntax.lexicon.lexeme(self._value_readings(formulas, turn))
                 return Phase(number, lexeme, may_end=level == _ROOT)
-            case _Text(_, formulas):
+            case _Text(level, formulas):
+                around = self._levels[level]
+                is_item = around is not None and isinstance(around.frame, ArrayFrame)
+                if is_item and self._arrays.is_distinct(around.frame):
+                    return self._distinct_text_phase(number, formulas)
                 return self._text_phase(number, formulas)
-            case _Name(_, frame):
+            case _Name(level, frame):
                 return self._name_phase(number, frame)
             case _Opened(_, frame):
                 may_name = bool(self._objects.named(frame) or self._objects.others(frame))
@@ -190,6 +204,19 @@ class JsonPhases:
         readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in asked]
         return Phase(number, self._syntax.texts(readings))
 
+    def _distinct_text_phase(self, number: int, formulas: tuple[Formula, ...]) -> Phase:
+        """As `_text_phase`, for strings none of which may come twice, each of them spelt in one way."""
+        algebra = self._values.key_algebra
+        asked = [(i, algebra.listed(self._values.names(formula))) for i, formula in enumerate(formulas)]
+        asked = [(i, texts) for i, texts in asked if not algebra.is_empty(texts)]
+        if all(isinstance(texts, Words) for _, texts in asked):
+            return Phase(number, root=self._root(self._word_labels(asked)))
+        if len(asked) == 1 and asked[0][0] == 0 and isinstance(bound := asked[0][1], Length):
+            most = -1 if bound.most is None else bound.most
+            return Phase(number, self._syntax.any_name, least=bound.least, most=most, is_distinct=True)
+        readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in asked]
+        return Phase(number, self._syntax.texts(readings), is_distinct=True)
+
     def _word_labels(self, asked: Iterable[tuple[int, Texts]]) -> list[tuple[bytes, int]]:
         """The words that some formulas admit, each labelled with the formulas that do."""
         admitting: dict[str, list[int]] = {}
@@ -220,7 +247,7 @@ class JsonPhases:
         words = [(form + b'"', i) for i, key in enumerate(universe.keys) for form in spellings(key)]
         if lexeme:
             root = self._root(words) if words else NO_NODE
-            return Phase(number, lexeme, root)
+            return Phase(number, lexeme, root, is_distinct=True)
         allowed = set(named)
         return Phase(number, root=self._root([word for word in words if word[1] in allowed]), totals=ALL_WORDS)
 
@@ -241,7 +268,7 @@ class JsonPhases:
             return self._after(level, (i for i, each in enumerate(formulas) if self._values.admits(each, kind)))
         return self._after(level, (tag - FIRST_NUMBER for tag in ended))
 
-    def _after_text(self, level: int, formulas: tuple[Formula, ...], ended: tuple[int, ...], label: int) -> Phase | None:
+    def _after_text(self, level: int, ended: tuple[int, ...], label: int) -> Phase | None:
         tags = ended if label < 0 else self._syntax.lexicon.tag_sets[label]
         return self._after(level, (tag - FIRST_TEXT for tag in tags))
 
@@ -285,6 +312,7 @@ class JsonPhases:
         made = self._level_ids.setdefault(level, len(self._levels))
         if made == len(self._levels):
             self._levels.append(level)
+            self._depths.append(self._depths[level.outer] + 1)
         return made
 
 

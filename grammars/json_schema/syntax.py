@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+import numpy as np
+
+from grammars.automaton import DEAD
 from grammars.byte_regex import ByteRegexes, byte_set
 from grammars.json_schema.formula import Kind
 from grammars.lexicon import Lexicon, Reading
@@ -64,7 +67,7 @@ class Syntax:
         self._quote = arena.literal(b'"')
         self._values: dict[object, tuple[Reading, ...]] = {}
         self._any_value = arena.concat(any_text, self._quote)
-        self.any_name = self._boundary(Reading(arena.concat(any_name, self._quote), 0))
+        self.any_name = self._boundary(Reading(arena.concat(any_name, self._quote), FIRST_TEXT))
         self._any_text = self._boundary(Reading(self._any_value, FIRST_TEXT))
         self.end = lexicon.lexeme((Reading(spaces.around, 0, eager=False),))
         self._marks = {
@@ -77,9 +80,9 @@ class Syntax:
             )
         }
 
-    def boundaries(self) -> tuple[int, int]:
-        """The lexemes of any string and of any key."""
-        return self._any_text, self.any_name
+    def boundaries(self) -> list[int]:
+        """The lexemes of any string and of any key, and of what is left of them."""
+        return [int(lexeme) for lexeme in np.flatnonzero(self.lexicon.boundary)]
 
     def any_text(self, tag: int) -> int:
         """Any string up to its closing quote."""
@@ -127,8 +130,14 @@ class Syntax:
         return found
 
     def _boundary(self, reading: Reading) -> int:
+        """The lexeme of any text; it, and what it is behind a character, stand between two of them."""
         made = self.lexicon.lexeme((reading,))
-        self.lexicon.boundary[made] = True
+        waiting = [made]
+        while waiting:
+            here = waiting.pop()
+            self.lexicon.boundary[here] = True
+            for text in ("a", "\u00e9", "\\u00e9"):
+                after = self.lexicon.after(here, text.encode())
+                if after != DEAD and not self.lexicon.boundary[after]:
+                    waiting.append(after)
         return made
-
-

@@ -12,8 +12,10 @@ from typing import Final
 
 from grammars.byte_regex import NOTHING, ByteRegexes
 from grammars.json_schema.chars import JsonChars
+from grammars.json_strings import spelling, spellings, value_of
 from grammars.regex_language import ANY_CHAR, RegexLanguage
 
+_MOST_LISTED: Final = 256
 _MOST_WRITTEN: Final = 64
 """Up to so many words an intersection or a difference is found by trying each of them."""
 
@@ -53,8 +55,11 @@ class TextAlgebra:
         self.arena, self._chars = arena, chars
         self.language = RegexLanguage(arena, chars.chars)
         self._any_char = chars.chars(ANY_CHAR)
+        self.any_spelling = chars.any_text()
+        """Of every text: what all spellings are among."""
         self._spelt: dict[Texts, int] = {}
         self._patterns: dict[str, int] = {}
+        self._listed: dict[Matching, Texts] = {}
 
     def matching(self, pattern: str) -> Texts:
         """The texts in which a pattern matches somewhere. Raises GrammarError with line and column."""
@@ -72,11 +77,24 @@ class TextAlgebra:
             return ANY
         return Matching(expr) if expr != NOTHING else NO_TEXT
 
+    def listed(self, texts: Texts) -> Texts:
+        """The same language as `Words` if it is an expression with few matches."""
+        if not isinstance(texts, Matching):
+            return texts
+        found = self._listed.get(texts)
+        if found is None:
+            spelt = self.arena.listed(texts.expr, _MOST_LISTED)
+            found = self._listed[texts] = texts if spelt is None else Words(frozenset(map(value_of, spelt)))
+        return found
+
     def expr(self, texts: Texts) -> int:
         """The spellings of a language."""
         found = self._spelt.get(texts)
         if found is None:
-            found = self._spelt[texts] = self._spell(texts)
+            spelt = self.any_spelling if texts == ANY else self._spell(texts)
+            if self.any_spelling not in (self.language.any_text, spelt):
+                spelt = self.arena.intersection(self.any_spelling, spelt)
+            found = self._spelt[texts] = spelt
         return found
 
     def holds(self, texts: Texts, text: str) -> bool:
@@ -158,34 +176,3 @@ class TextAlgebra:
                 return self.arena.repeat(self._any_char, least, most)
             case Matching(expr):
                 return expr
-
-
-def spelling(text: str) -> bytes:
-    """How a text is usually spelt between the quotes: everything beyond ASCII stands for itself."""
-    return "".join(_ESCAPES.get(char, char) for char in text).encode()
-
-
-def spellings(text: str) -> set[bytes]:
-    """The usual spelling, and the one with everything beyond ASCII escaped."""
-    usual = spelling(text)
-    return {usual} if usual.isascii() else {usual, "".join(map(_ascii, text)).encode()}
-
-
-def _ascii(char: str) -> str:
-    if char <= "\x7f":
-        return _ESCAPES.get(char, char)
-    code = ord(char)
-    if code <= 0xFFFF:
-        return f"\\u{code:04x}"
-    return f"\\u{0xD800 + (code - 0x10000 >> 10):04x}\\u{0xDC00 + (code - 0x10000 & 0x3FF):04x}"
-
-
-_ESCAPES: Final = {chr(code): f"\\u{code:04x}" for code in range(0x20)} | {
-    '"': '\\"',
-    "\\": "\\\\",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-}

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from grammars.json_schema.formula import Assertion, Formula, Op
 
-
 Disjunction = tuple[Formula, bool]
 """An OR formula and True, or an AND formula and False, for what it takes to fail."""
 

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grammars.expr import EMPTY, NOTHING, Expr, Rule, concat, literal, optional, repeat, union
 from grammars.backends.schema_regex import strings
 from grammars.backends.schema_regex.alternatives import Alternative
 from grammars.backends.schema_regex.load import child
 from grammars.backends.schema_regex.punctuation import Punctuation
+from grammars.expr import EMPTY, NOTHING, Expr, Rule, concat, literal, optional, repeat, union
 from grammars.regex import anywhere
 from grammars.spec import GrammarError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from grammars.expr import EMPTY, Expr, Rule, concat, literal, optional, repeat, union
 from grammars.backends.schema_regex import numbers, strings
+from grammars.expr import EMPTY, Expr, Rule, concat, literal, optional, repeat, union
 from grammars.spec import Whitespace
 
 

@@ -13,6 +13,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
+from grammars.backends.schema_regex import numbers, strings
+from grammars.backends.schema_regex.alternatives import Alternative, Expander, conjunction
+from grammars.backends.schema_regex.formats import FORMATS
+from grammars.backends.schema_regex.keywords import ALL_TYPES, COMBINING, ENFORCED, TYPES_OF, VACUOUS
+from grammars.backends.schema_regex.load import Document, child
+from grammars.backends.schema_regex.objects import ObjectBuilder
+from grammars.backends.schema_regex.punctuation import Punctuation
 from grammars.expr import (
     MAX_COUNT,
     NOTHING,
@@ -27,13 +34,6 @@ from grammars.expr import (
     repeat,
     union,
 )
-from grammars.backends.schema_regex import numbers, strings
-from grammars.backends.schema_regex.alternatives import Alternative, Expander, conjunction
-from grammars.backends.schema_regex.formats import FORMATS
-from grammars.backends.schema_regex.keywords import ALL_TYPES, COMBINING, ENFORCED, TYPES_OF, VACUOUS
-from grammars.backends.schema_regex.load import Document, child
-from grammars.backends.schema_regex.objects import ObjectBuilder
-from grammars.backends.schema_regex.punctuation import Punctuation
 from grammars.regex import anywhere, whole
 from grammars.spec import Diagnostic, GrammarError, Whitespace
 

@@ -1,0 +1,124 @@
+"""The project's own engine as a backend: automata that are built while text is generated, in the process that asks."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from grammars.automaton import Cursor
+from grammars.byte_regex import FuelError
+from grammars.json_schema.automaton import SchemaOptions, schema_machine
+from grammars.json_schema.lexis import Lexis
+from grammars.machine import Machine
+from grammars.machine_view import MachineView
+from grammars.regex_language import RegexLanguage
+from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
+from grammars.token_masks import Interior, TokenMasks, interior_of
+from grammars.utf8 import Utf8
+from grammars.vocabulary import Vocabulary
+from grammars.whole_text import text_machine
+
+_MOST_NODES: Final = 1 << 18
+"""Expressions after which a new lexis is begun: some 100 MB."""
+_COMPILE_FUEL: Final = 1_000_000
+
+
+class _Workshop:
+    """A lexis, what a vocabulary has for its boundary lexemes, and the lock under which anything in it is built."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.lock = threading.RLock()
+        self.lexis = Lexis()
+        self.plain = RegexLanguage(self.lexis.arena, Utf8(self.lexis.arena).chars)
+        self.interiors: dict[int, Interior] = {}
+        self._vocabulary = vocabulary
+
+    def view(self, machine: Machine) -> MachineView:
+        masks = TokenMasks(machine, self._vocabulary, self.interiors)
+        return MachineView(machine, masks, self.lexis.arena, self.lock)
+
+    def prepare(self) -> None:
+        """Looks at the vocabulary from inside of strings and keys."""
+        lexicon = self.lexis.lexicon
+        for lexeme in self.lexis.syntax("spaced").boundaries():
+            if lexeme not in self.interiors:
+                self.interiors[lexeme] = interior_of(lexicon, lexeme, self._vocabulary)
+
+
+class NativeBackend:
+    """Compiles in the calling thread: all that takes long is done when a text gets there."""
+
+    def __init__(self, vocabulary: Vocabulary, num_workers: int, deadline_s: float, memory_bytes: int) -> None:
+        if vocabulary.missing_bytes:
+            missing = ", ".join(f"{byte:#04x}" for byte in sorted(vocabulary.missing_bytes)[:5])
+            message = f"The native backend needs every byte as a token; this vocabulary lacks {missing}."
+            raise GrammarError("unsupported_backend", message)
+        self._vocabulary = vocabulary
+        self._lock = threading.Lock()
+        self._workshop: _Workshop | None = None
+
+    def warm(self) -> None:
+        workshop = self._current()
+        with workshop.lock:
+            machine = schema_machine("{}", workshop.lexis)
+        cursor = workshop.view(machine).cursor()
+        cursor.mask_row()
+
+    def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
+        workshop = self._current()
+        with workshop.lock:
+            workshop.lexis.arena.fuel = _COMPILE_FUEL
+            try:
+                machine = _machine(spec, workshop)
+            except FuelError as error:
+                message = "The constraint takes too many steps to compile; make it smaller."
+                raise GrammarError("grammar_too_large", message) from error
+        return NativeGrammar(workshop.view(machine), [])
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+    def _current(self) -> _Workshop:
+        with self._lock:
+            if self._workshop is None or len(self._workshop.lexis.arena) > _MOST_NODES:
+                self._workshop = _Workshop(self._vocabulary)
+                with self._workshop.lock:
+                    self._workshop.prepare()
+            return self._workshop
+
+
+class NativeGrammar:
+    """A machine seen through a vocabulary."""
+
+    def __init__(self, view: MachineView, diagnostics: list[Diagnostic]) -> None:
+        self.view, self.diagnostics = view, diagnostics
+
+    @property
+    def num_states(self) -> int:
+        """Those that were reached so far."""
+        return self.view.machine.num_states
+
+    @property
+    def nbytes(self) -> int:
+        return self.view.nbytes
+
+    def cursor(self) -> Cursor:
+        return self.view.cursor()
+
+
+def _machine(spec: GrammarSpec, workshop: _Workshop) -> Machine:
+    lexis = workshop.lexis
+    match spec:
+        case JsonSchema(schema=text, whitespace=whitespace):
+            return schema_machine(text, lexis, SchemaOptions(whitespace=whitespace))
+        case Regex(pattern=pattern):
+            expr = workshop.plain.whole(pattern)
+            if not lexis.arena.is_live(expr):
+                message = "No text matches the regular expression."
+                raise GrammarError("invalid_regex", message, line=1, column=1)
+            return text_machine(lexis.lexicon, expr)
+        case Choice(choices=choices):
+            return text_machine(lexis.lexicon, lexis.arena.literals(choice.encode() for choice in choices))
+        case _:
+            message = f"The native backend does not compile {type(spec).__name__} yet; use xgrammar, or auto."
+            raise GrammarError("unsupported_backend", message)

@@ -1,0 +1,211 @@
+"""A machine seen through a vocabulary, and cursors over it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import numpy as np
+
+from grammars.automaton import DEAD, MaskRow
+from grammars.byte_regex import ByteRegexes
+from grammars.json_strings import spellings, value_of
+from grammars.machine import Machine
+from grammars.token_masks import TokenMasks, tokens_behind
+from grammars.vocabulary import Vocabulary
+
+_STRUCTURE: Final = frozenset(b'"{}[]')
+"""Bytes without which a token neither ends a text nor opens or closes a container."""
+_MOST_FORCED: Final = 4096
+_FUEL: Final = 200_000
+"""Derivatives, and phases and lexemes, that one row or one token may cost."""
+
+Used = tuple[frozenset[str], ...]
+"""By depth, the texts read so far that must not come again in the container that is open there."""
+
+
+class MachineView:
+    """Rows and steps of a machine whose parts may be shared with others. Safe to share by threads."""
+
+    def __init__(self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: threading.RLock) -> None:
+        """`lock` is held while anything is built; all machines over one arena must share it."""
+        self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
+        self._end_row: MaskRow | None = None
+        self._with_whole_text: dict[int, tuple[int, ...]] = {}
+        tokens = masks.vocabulary.tokens
+        self._quoting = np.array([i for i, token in enumerate(tokens) if token.count(b'"') > 1], np.int64)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self._masks.vocabulary
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what this machine has built for itself."""
+        return self._masks.nbytes + self.machine.nbytes
+
+    @property
+    def end_row(self) -> MaskRow:
+        """Nothing but the end-of-sequence tokens."""
+        if self._end_row is None:
+            row = np.zeros(self.vocabulary.mask_words, np.uint32)
+            for token_id in self.vocabulary.eos_ids:
+                row[token_id // 32] |= np.uint32(1 << (token_id % 32))
+            row.flags.writeable = False
+            self._end_row = row.view(np.int32)
+        return self._end_row
+
+    def mask_row(self, state: int) -> MaskRow:
+        """The tokens allowed in a live state. Raises FuelError, and GrammarError for what is found to be refused."""
+        row = self._masks.known(state)
+        if row is None:
+            with self._lock:
+                self._refuel()
+                row = self._masks.mask_row(state)
+        return row
+
+    def run(self, state: int, text: bytes) -> int:
+        """The state after some bytes, or `DEAD`. Raises what `mask_row` raises."""
+        with self._lock:
+            self._refuel()
+            return self.machine.run(state, text)
+
+    def only_end_follows(self, state: int) -> bool:
+        return self.machine.accepts(state) and bool(np.array_equal(self.mask_row(state), self.end_row))
+
+    def forced(self, state: int) -> bytes:
+        """The longest run of bytes that every continuation of a state starts with, up to `_MOST_FORCED`."""
+        run, machine = bytearray(), self.machine
+        with self._lock:
+            self._refuel()
+            while len(run) < _MOST_FORCED and not machine.accepts(state):
+                byte = machine.only_byte(state)
+                if byte is None:
+                    break
+                run.append(byte)
+                state = machine.step(state, byte)
+                if machine.phase(state).is_distinct:
+                    break
+        return bytes(run)
+
+    def with_whole_text(self, state: int, row: MaskRow) -> tuple[int, ...]:
+        """The tokens of a state's row in which a text that must be distinct begins and ends."""
+        known = self._with_whole_text.get(state)
+        if known is None:
+            ids = self._quoting
+            allowed = ids[(row[ids >> 5] >> (ids & 31)) & 1 > 0]
+            known = self._with_whole_text[state] = tuple(
+                int(token_id) for token_id in allowed if self._has_whole_text(state, self.vocabulary.tokens[token_id])
+            )
+        return known
+
+    def _has_whole_text(self, state: int, token: bytes) -> bool:
+        begun = False
+        for byte in token:
+            was_distinct = self.machine.phase(state).is_distinct
+            state = self.run(state, bytes((byte,)))
+            is_distinct = self.machine.phase(state).is_distinct
+            if begun and was_distinct and not is_distinct:
+                return True
+            begun = begun or (is_distinct and not was_distinct)
+        return False
+
+    def cursor(self) -> MachineCursor:
+        return MachineCursor(self, self.machine.start())
+
+    def _refuel(self) -> None:
+        self._arena.fuel = self.machine.fuel = _FUEL
+
+
+class MachineCursor:
+    """A `Cursor`. Beside its state it keeps the texts that must not come again where they are read next."""
+
+    def __init__(
+        self, view: MachineView, state: int, used: Used = (), text: bytes | None = None, ended: bool = False
+    ) -> None:
+        self._view, self._state, self._ended = view, state, ended
+        self._used, self._text = used, text
+        """What was read so far of a text that must be distinct; None outside of one."""
+
+    def __repr__(self) -> str:
+        return f"MachineCursor(state={self._state}, ended={self._ended})"
+
+    @property
+    def is_complete(self) -> bool:
+        return self._view.machine.accepts(self._state)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._ended or self._view.only_end_follows(self._state)
+
+    def mask_row(self) -> MaskRow:
+        if self._ended:
+            return self._view.end_row
+        row = self._view.mask_row(self._state)
+        repeating = self._repeating(row)
+        if not repeating:
+            return row
+        kept = row.copy()
+        for token_id in repeating:
+            kept[token_id // 32] &= ~np.int32(np.uint32(1 << token_id % 32).view(np.int32))
+        return kept
+
+    def advance(self, token_id: int) -> bool:
+        vocabulary = self._view.vocabulary
+        if self._ended or not 0 <= token_id < vocabulary.size:
+            return False
+        if token_id in vocabulary.eos_ids:
+            self._ended = self.is_complete
+            return self._ended
+        after = self._after_id(token_id)
+        if after is None:
+            return False
+        self._state, self._used, self._text = after
+        return True
+
+    def forced(self) -> bytes:
+        return b"" if self._ended or self._text is not None else self._view.forced(self._state)
+
+    def fork(self) -> MachineCursor:
+        return MachineCursor(self._view, self._state, self._used, self._text, self._ended)
+
+    def _after(self, token: bytes) -> tuple[int, Used, bytes | None] | None:
+        """State, used texts and current text behind a token; None where the token is not allowed."""
+        view, state, used, text = self._view, self._state, self._used, self._text
+        if not token:
+            return None
+        if _STRUCTURE.isdisjoint(token):
+            state = view.run(state, token)
+            return None if state == DEAD else (state, used, None if text is None else text + token)
+        for byte in token:
+            state = view.run(state, bytes((byte,)))
+            if state == DEAD:
+                return None
+            phase = view.machine.phase(state)
+            if text is not None and not phase.is_distinct:
+                word = value_of(text)
+                if word in used[-1]:
+                    return None
+                used = (*used[:-1], used[-1] | {word})
+            used = used[: phase.depth]
+            if not phase.is_distinct:
+                text = None
+            elif text is None:
+                text, used = b"", used + (frozenset(),) * (phase.depth - len(used))
+            else:
+                text += bytes((byte,))
+        return state, used, text
+
+    def _repeating(self, row: MaskRow) -> list[int]:
+        """Allowed tokens behind which a text that must be distinct would have come twice."""
+        view, text = self._view, self._text
+        found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after_id(token_id) is None]
+        if text is not None:
+            for word in self._used[-1]:
+                for form in spellings(word):
+                    if form.startswith(text):
+                        found += tokens_behind(view.vocabulary.trie, form[len(text) :] + b'"').tolist()
+        return found
+
+    def _after_id(self, token_id: int) -> tuple[int, Used, bytes | None] | None:
+        return self._after(self._view.vocabulary.tokens[token_id])
