@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,8 @@ _MOST_FORCED: Final = 4096
 _FUEL: Final = 200_000
 """Derivatives, and phases and lexemes, that one row or one token may cost."""
 
+Complete = Callable[[int, "Used", bytes], bytes]
+"""From a state, the texts that must not come again and what was read of the current one: bytes to end with."""
 Used = tuple[frozenset[str], ...]
 """By depth, the texts read so far that must not come again in the container that is open there."""
 
@@ -27,8 +30,11 @@ Used = tuple[frozenset[str], ...]
 class MachineView:
     """Rows and steps of a machine whose parts may be shared with others. Safe to share by threads."""
 
-    def __init__(self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: threading.RLock) -> None:
+    def __init__(
+        self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: threading.RLock, complete: Complete
+    ) -> None:
         """`lock` is held while anything is built; all machines over one arena must share it."""
+        self._complete = complete
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self._end_row: MaskRow | None = None
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
@@ -110,6 +116,12 @@ class MachineView:
             begun = begun or (is_distinct and not was_distinct)
         return False
 
+    def complete(self, state: int, used: Used, text: bytes) -> bytes:
+        """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
+        with self._lock:
+            self._refuel()
+            return self._complete(state, used, text)
+
     def cursor(self) -> MachineCursor:
         return MachineCursor(self, self.machine.start())
 
@@ -165,6 +177,10 @@ class MachineCursor:
 
     def forced(self) -> bytes:
         return b"" if self._ended or self._text is not None else self._view.forced(self._state)
+
+    def complete(self) -> bytes:
+        """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
+        return b"" if self._ended else self._view.complete(self._state, self._used, self._text or b"")
 
     def fork(self) -> MachineCursor:
         return MachineCursor(self._view, self._state, self._used, self._text, self._ended)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grammars.lexicon import Lexicon, Reading
 from grammars.machine import Machine, Phase
+from grammars.shortest import ShortestTexts
 from grammars.words import WordTries
 
 
@@ -23,3 +24,11 @@ class WholeText:
 def text_machine(lexicon: Lexicon, expr: int) -> Machine:
     """The machine of an expression that some text matches."""
     return Machine(lexicon, WordTries(), WholeText(lexicon, expr))
+
+
+def rest_of_text(machine: Machine, state: int) -> bytes:
+    """A shortest text with which a state of such a machine may end. Raises FuelError."""
+    lexicon = machine.lexicon
+    _, lexeme, _ = machine.places[state]
+    (expr,) = lexicon.exprs(lexeme)
+    return ShortestTexts(lexicon.arena).text(expr)

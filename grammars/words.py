@@ -7,7 +7,8 @@ their bytes, so that a table of running totals tells whether any of them is allo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -65,6 +66,20 @@ class WordTries:
         self.totals[begin : begin + len(counts)] = np.cumsum(counts)
         self._totals_len += len(counts)
         return begin
+
+    def words_below(self, node: int, totals: int) -> Iterator[bytes]:
+        """What is left of the allowed words below a node, the shortest first."""
+        waiting = deque([(node, b"")])
+        while waiting:
+            here, text = waiting.popleft()
+            if self.label[here]:
+                yield text
+            child, end = here + 1, int(self.skip[here])
+            while child < end:
+                low, high = int(self.low[child]), int(self.high[child])
+                if totals == ALL_WORDS or self.totals[totals + high] > self.totals[totals + low]:
+                    waiting.append((child, text + bytes((int(self.byte[child]),))))
+                child = int(self.skip[child])
 
     def _reserve(self, more: int) -> None:
         while self._len + more > len(self.byte):

@@ -10,13 +10,13 @@ from grammars.byte_regex import FuelError
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.lexis import Lexis
 from grammars.machine import Machine
-from grammars.machine_view import MachineView
+from grammars.machine_view import Complete, MachineView
 from grammars.regex_language import RegexLanguage
 from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
 from grammars.token_masks import Interior, TokenMasks, interior_of
 from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
-from grammars.whole_text import text_machine
+from grammars.whole_text import rest_of_text, text_machine
 
 _MOST_NODES: Final = 1 << 18
 """Expressions after which a new lexis is begun: some 100 MB."""
@@ -33,9 +33,9 @@ class _Workshop:
         self.interiors: dict[int, Interior] = {}
         self._vocabulary = vocabulary
 
-    def view(self, machine: Machine) -> MachineView:
+    def view(self, machine: Machine, complete: Complete) -> MachineView:
         masks = TokenMasks(machine, self._vocabulary, self.interiors)
-        return MachineView(machine, masks, self.lexis.arena, self.lock)
+        return MachineView(machine, masks, self.lexis.arena, self.lock, complete)
 
     def prepare(self) -> None:
         """Looks at the vocabulary from inside of strings and keys."""
@@ -60,20 +60,19 @@ class NativeBackend:
     def warm(self) -> None:
         workshop = self._current()
         with workshop.lock:
-            machine = schema_machine("{}", workshop.lexis)
-        cursor = workshop.view(machine).cursor()
-        cursor.mask_row()
+            machine, endings = schema_machine("{}", workshop.lexis)
+        workshop.view(machine, endings.complete).cursor().mask_row()
 
     def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
         workshop = self._current()
         with workshop.lock:
             workshop.lexis.arena.fuel = _COMPILE_FUEL
             try:
-                machine = _machine(spec, workshop)
+                machine, complete = _machine(spec, workshop)
             except FuelError as error:
                 message = "The constraint takes too many steps to compile; make it smaller."
                 raise GrammarError("grammar_too_large", message) from error
-        return NativeGrammar(workshop.view(machine), [])
+        return NativeGrammar(workshop.view(machine, complete), [])
 
     def close(self) -> None:
         """Nothing is held but memory."""
@@ -106,19 +105,21 @@ class NativeGrammar:
         return self.view.cursor()
 
 
-def _machine(spec: GrammarSpec, workshop: _Workshop) -> Machine:
+def _machine(spec: GrammarSpec, workshop: _Workshop) -> tuple[Machine, Complete]:
     lexis = workshop.lexis
     match spec:
         case JsonSchema(schema=text, whitespace=whitespace):
-            return schema_machine(text, lexis, SchemaOptions(whitespace=whitespace))
+            made = schema_machine(text, lexis, SchemaOptions(whitespace=whitespace))
+            return made.machine, made.endings.complete
         case Regex(pattern=pattern):
             expr = workshop.plain.whole(pattern)
             if not lexis.arena.is_live(expr):
                 message = "No text matches the regular expression."
                 raise GrammarError("invalid_regex", message, line=1, column=1)
-            return text_machine(lexis.lexicon, expr)
         case Choice(choices=choices):
-            return text_machine(lexis.lexicon, lexis.arena.literals(choice.encode() for choice in choices))
+            expr = lexis.arena.literals(choice.encode() for choice in choices)
         case _:
             message = f"The native backend does not compile {type(spec).__name__} yet; use xgrammar, or auto."
             raise GrammarError("unsupported_backend", message)
+    machine = text_machine(lexis.lexicon, expr)
+    return machine, lambda state, used, text: rest_of_text(machine, state)

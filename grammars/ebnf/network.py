@@ -15,7 +15,7 @@ from grammars.byte_regex import EMPTY, ByteRegexes
 from grammars.ebnf.conversion import convert
 from grammars.ebnf.grammar import Grammar
 from grammars.ebnf.parts import ALTERNATIVES, CALL, SERIES, TERMINAL, Parts
-from grammars.ebnf.shortest import NEVER, ShortestTexts
+from grammars.shortest import NEVER, ShortestTexts
 from grammars.spec import GrammarError
 
 MAX_SHORTEST: Final = 1 << 20

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from grammars.byte_regex import _multiplied
-from grammars.ebnf.shortest import NEVER, ShortestTexts
+from grammars.shortest import NEVER, ShortestTexts
 
 TERMINAL, CALL, SERIES, ALTERNATIVES, REPETITION = range(5)
 """What a part is: (TERMINAL, expression over bytes), (CALL, rule), (SERIES, *parts), (ALTERNATIVES, *parts) or

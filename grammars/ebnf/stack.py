@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from grammars.ebnf.network import DONE, Network, Place
-from grammars.ebnf.shortest import NEVER
+from grammars.shortest import NEVER
 
 Return = int
 """The number of a rule begun at a node."""

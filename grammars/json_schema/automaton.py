@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from grammars.json_schema.documents import Documents
+from grammars.json_schema.ending import Endings
 from grammars.json_schema.formula import Formulas
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.lexis import Lexis, Whitespace
@@ -15,6 +16,7 @@ from grammars.json_schema.objects import PropertyOrder
 from grammars.json_schema.phases import JsonPhases
 from grammars.json_schema.reading import Reader
 from grammars.json_schema.values import Values
+from grammars.json_schema.witness import Witnesses
 from grammars.machine import Machine
 from grammars.spec import GrammarError
 from grammars.words import WordTries
@@ -31,6 +33,13 @@ class SchemaOptions:
     """Digits that a number may have before its point, and behind it."""
 
 
+class SchemaMachine(NamedTuple):
+    """A machine, and how its texts can be ended."""
+
+    machine: Machine
+    endings: Endings
+
+
 def schema_machine(
     text: str,
     lexis: Lexis,
@@ -38,7 +47,7 @@ def schema_machine(
     *,
     remotes: Mapping[str, Any] | None = None,
     default_draft: Draft = "2020-12",
-) -> Machine:
+) -> SchemaMachine:
     """The machine of a schema. Raises GrammarError, and FuelError where it takes too many steps."""
     documents = Documents(text, remotes=remotes, default_draft=default_draft)
     reader = Reader(documents, Formulas(), assert_format=options.assert_format)
@@ -47,4 +56,7 @@ def schema_machine(
     if not inhabited.has_value(reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
     words = WordTries()
-    return Machine(lexis.lexicon, words, JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words))
+    phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words)
+    machine = Machine(lexis.lexicon, words, phases)
+    witnesses = Witnesses(values, options.property_order)
+    return SchemaMachine(machine, Endings(machine, phases, values, inhabited.objects, witnesses))

@@ -46,7 +46,7 @@ class Level(NamedTuple):
     """By which of the value's formulas they ask for."""
 
 
-class _Value(NamedTuple):
+class AtValue(NamedTuple):
     """A value is to be read."""
 
     level: int
@@ -54,28 +54,28 @@ class _Value(NamedTuple):
     turn: Turn
 
 
-class _Text(NamedTuple):
+class InText(NamedTuple):
     """The inside of a string that is a value."""
 
     level: int
     formulas: tuple[Formula, ...]
 
 
-class _Name(NamedTuple):
+class InName(NamedTuple):
     """The inside of a key."""
 
     level: int
     frame: ObjectFrame
 
 
-class _Opened(NamedTuple):
+class BehindBrace(NamedTuple):
     """Behind the bracket of an object."""
 
     level: int
     frame: ObjectFrame
 
 
-class _Between(NamedTuple):
+class Between(NamedTuple):
     """Behind a member or an item, or behind the bracket of an array: a comma may follow, or the closing bracket."""
 
     level: int
@@ -83,11 +83,11 @@ class _Between(NamedTuple):
     turn: Turn
 
 
-class _End(NamedTuple):
+class AtEnd(NamedTuple):
     """Behind the document."""
 
 
-_Place = _Value | _Text | _Name | _Opened | _Between | _End
+Position = AtValue | InText | InName | BehindBrace | Between | AtEnd
 
 
 class JsonPhases:
@@ -96,8 +96,8 @@ class JsonPhases:
     def __init__(self, values: Values, inhabited: Inhabited, syntax: Syntax, words: WordTries) -> None:
         self._values, self._inhabited, self._syntax, self._words = values, inhabited, syntax, words
         self._objects, self._arrays = inhabited.objects, inhabited.arrays
-        self._numbers: dict[tuple[type, _Place], int] = {}
-        self._places: list[_Place] = []
+        self._numbers: dict[tuple[type, Position], int] = {}
+        self._places: list[Position] = []
         self._phases: list[Phase] = []
         self._level_ids: dict[Level, int] = {}
         self._levels: list[Level | None] = [None]
@@ -106,32 +106,44 @@ class JsonPhases:
 
     def first(self) -> Phase:
         root = self._values.reader.root
-        return self._phase(_Value(_ROOT, (root,), Turn.FIRST))
+        return self._phase(AtValue(_ROOT, (root,), Turn.FIRST))
 
     def follow(self, phase: int, tags: int, label: int) -> Phase | None:
         ended = self._syntax.lexicon.tag_sets[tags]
         match self._places[phase]:
-            case _Value(level, formulas, _):
+            case AtValue(level, formulas, _):
                 return self._after_value_start(level, formulas, ended)
-            case _Text(level, _):
+            case InText(level, _):
                 return self._after_text(level, ended, label)
-            case _Name(level, frame):
+            case InName(level, frame):
                 return self._after_name(level, frame, ended, label)
-            case _Opened(level, frame):
-                return self._closed(level, frame) if ended == (CLOSE,) else self._phase(_Name(level, frame))
-            case _Between(level, frame, _) if ended == (CLOSE,):
+            case BehindBrace(level, frame):
+                return self._closed(level, frame) if ended == (CLOSE,) else self._phase(InName(level, frame))
+            case Between(level, frame, _) if ended == (CLOSE,):
                 return self._closed(level, frame)
-            case _Between(level, ObjectFrame() as frame, _):
-                return self._phase(_Name(level, frame))
-            case _Between(level, ArrayFrame() as frame, _):
+            case Between(level, ObjectFrame() as frame, _):
+                return self._phase(InName(level, frame))
+            case Between(level, ArrayFrame() as frame, _):
                 level, formulas = self._item(level, frame)
                 return self._after_value_start(level, formulas, ended)
             case _:
                 return None
 
+    def position(self, phase: int) -> Position:
+        """Where in a document a phase is."""
+        return self._places[phase]
+
+    def level(self, number: int) -> Level | None:
+        """None for the document itself."""
+        return self._levels[number]
+
+    def level_depth(self, number: int) -> int:
+        """How many containers are open around a value of a level."""
+        return self._depths[number]
+
     # ---- what is read in a phase
 
-    def _phase(self, place: _Place) -> Phase:
+    def _phase(self, place: Position) -> Phase:
         key = (type(place), place)  # tuples of two types are equal where their contents are
         number = self._numbers.get(key)
         if number is None:
@@ -141,44 +153,44 @@ class JsonPhases:
             self._phases.append(made)
         return self._phases[number]
 
-    def _depth(self, place: _Place) -> int:
+    def _depth(self, place: Position) -> int:
         """How many containers are open."""
         match place:
-            case _Name() | _Opened() | _Between():
+            case InName() | BehindBrace() | Between():
                 return self._depths[place.level] + 1
-            case _Value() | _Text():
+            case AtValue() | InText():
                 return self._depths[place.level]
-            case _End():
+            case AtEnd():
                 return 0
 
-    def _read(self, place: _Place, number: int) -> Phase:
+    def _read(self, place: Position, number: int) -> Phase:
         syntax = self._syntax
         match place:
-            case _Value(level, formulas, turn):
+            case AtValue(level, formulas, turn):
                 lexeme = syntax.lexicon.lexeme(self._value_readings(formulas, turn))
                 return Phase(number, lexeme, may_end=level == _ROOT)
-            case _Text(level, formulas):
+            case InText(level, formulas):
                 around = self._levels[level]
                 is_item = around is not None and isinstance(around.frame, ArrayFrame)
                 if is_item and self._arrays.is_distinct(around.frame):
                     return self._distinct_text_phase(number, formulas)
                 return self._text_phase(number, formulas)
-            case _Name(level, frame):
+            case InName(level, frame):
                 return self._name_phase(number, frame)
-            case _Opened(_, frame):
+            case BehindBrace(_, frame):
                 may_name = bool(self._objects.named(frame) or self._objects.others(frame))
                 return Phase(number, syntax.opened(may_name=may_name, may_close=bool(self._objects.accepted(frame))))
-            case _Between(_, ObjectFrame() as frame, turn):
+            case Between(_, ObjectFrame() as frame, turn):
                 may_name = bool(self._objects.named(frame) or self._objects.others(frame))
                 may_close = bool(self._objects.accepted(frame))
                 return Phase(number, syntax.between_members(may_name=may_name, may_close=may_close))
-            case _Between(level, ArrayFrame() as frame, turn):
+            case Between(level, ArrayFrame() as frame, turn):
                 formulas = self._item(level, frame)[1]
                 readings = syntax.close(turn) if self._arrays.accepted(frame) else ()
                 if formulas:
                     readings += self._value_readings(formulas, turn)
                 return Phase(number, syntax.lexicon.lexeme(readings))
-            case _End():
+            case AtEnd():
                 return Phase(number, syntax.end, may_end=True)
 
     def _value_readings(self, formulas, turn):  # type: ignore[no-untyped-def]
@@ -256,13 +268,13 @@ class JsonPhases:
     def _after_value_start(self, level: int, formulas: tuple[Formula, ...], ended: tuple[int, ...]) -> Phase | None:
         first = ended[0]
         if first == OPEN_STRING:
-            return self._phase(_Text(level, formulas))
+            return self._phase(InText(level, formulas))
         if first == OPEN_OBJECT:
             frame = self._objects.opened(enumerate(formulas))
-            return None if frame is None else self._phase(_Opened(level, frame))
+            return None if frame is None else self._phase(BehindBrace(level, frame))
         if first == OPEN_ARRAY:
             items = self._arrays.opened(enumerate(formulas))
-            return None if items is None else self._phase(_Between(level, items, Turn.OPENED))
+            return None if items is None else self._phase(Between(level, items, Turn.OPENED))
         if first in KINDS_BY_TAG:
             kind = KINDS_BY_TAG[first]
             return self._after(level, (i for i, each in enumerate(formulas) if self._values.admits(each, kind)))
@@ -280,7 +292,7 @@ class JsonPhases:
             return None
         formulas, numbered = _numbered(edges)
         inner = self._level(Level(level, frame, self._objects.place_after(frame, key), numbered))
-        return self._phase(_Value(inner, formulas, Turn.NAMED))
+        return self._phase(AtValue(inner, formulas, Turn.NAMED))
 
     def _item(self, level: int, frame: ArrayFrame) -> tuple[int, tuple[Formula, ...]]:
         edges = self._arrays.edges(frame)
@@ -298,15 +310,15 @@ class JsonPhases:
             return None
         level = self._levels[number]
         if level is None:
-            return self._phase(_End())
+            return self._phase(AtEnd())
         threads = [edge.thread for i, edge in level.edges if i in which]
         if not threads:
             return None
         if isinstance(level.frame, ObjectFrame):
             assert level.place is not None
             after = self._objects.after(level.frame.universe, level.place, threads)
-            return self._phase(_Between(level.outer, after, Turn.LATER))
-        return self._phase(_Between(level.outer, self._arrays.after(level.frame, threads), Turn.LATER))
+            return self._phase(Between(level.outer, after, Turn.LATER))
+        return self._phase(Between(level.outer, self._arrays.after(level.frame, threads), Turn.LATER))
 
     def _level(self, level: Level) -> int:
         made = self._level_ids.setdefault(level, len(self._levels))

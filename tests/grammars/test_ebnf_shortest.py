@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes, byte_set
-from grammars.ebnf.shortest import NEVER, ShortestTexts
+from grammars.shortest import NEVER, ShortestTexts
 
 LENGTH = 4
 LEAVES = st.sampled_from(["a", "b", "ab", ""])

@@ -379,8 +379,8 @@ def test_what_is_wrong_with_a_schema_is_said_with_its_place(
 def test_bounds_of_numbers_are_exact(low: Decimal | None, high: Decimal | None, strict: bool, value: Decimal) -> None:
     import re
 
-    from grammars.expr import to_regex
     from grammars.backends.schema_regex.numbers import Bound, numbers
+    from grammars.expr import to_regex
 
     expr = numbers(None if low is None else Bound(low, strict), None if high is None else Bound(high, strict))
     pattern = re.sub(r"\\x\{([0-9A-F]+)\}", lambda m: f"\\x{int(m[1], 16):02x}", to_regex(expr, {}))

@@ -8,8 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from grammars.expr import MAX_COUNT
 from grammars.backends.schema_regex import alternatives, formats, keywords, load, numbers, translate
+from grammars.expr import MAX_COUNT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "json-schema.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))

@@ -1,0 +1,218 @@
+"""How a document can be ended from any state of its machine."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from grammars.automaton import DEAD
+from grammars.byte_regex import NOTHING, FuelError
+from grammars.json_schema.formula import Formula
+from grammars.json_schema.objects import Edge, Key, ObjectFrame, Objects
+from grammars.json_schema.phases import AtEnd, AtValue, BehindBrace, Between, InName, InText, JsonPhases
+from grammars.json_schema.syntax import Turn
+from grammars.json_schema.texts import Texts
+from grammars.json_schema.values import Values
+from grammars.json_schema.witness import Within, Witnesses
+from grammars.json_strings import spelling, value_of
+from grammars.machine import Machine
+from grammars.shortest import ShortestTexts
+from grammars.words import NO_NODE
+
+_MOST_TRIED: Final = 20_000
+
+Used = tuple[frozenset[str], ...]
+"""By depth, the texts that must not come again in the container that is open there."""
+
+
+class Endings:
+    """Of one schema. Everything that is built is built in the schema's own lexis: call under its lock."""
+
+    def __init__(
+        self, machine: Machine, phases: JsonPhases, values: Values, objects: Objects, witnesses: Witnesses
+    ) -> None:
+        self._machine, self._phases, self._values, self._objects = machine, phases, values, objects
+        self._witnesses = witnesses
+        self._shortest = ShortestTexts(values.arena)
+
+    def complete(self, state: int, used: Used = (), text: bytes = b"") -> bytes:
+        """A short text, without whitespace, with which the document may end; `text` is what was read of the current one.
+
+        It is not always the shortest there is: each value in it is of the least depth that will do, and within that
+        the shortest that was found. Raises FuelError where none is found within bounds.
+        """
+        machine, made = self._machine, bytearray()
+        while True:
+            place = machine.places[state]
+            if machine.accepts(state):
+                return bytes(made)
+            if place == machine.entry(place[0]) and not text:
+                return bytes(made) + self._from_entry(place[0], used)
+            piece, state = self._piece(state, used, text)
+            made += piece
+            used, text = self._after_piece(place[0], used, text + piece), b""
+
+    # ---- the rest of a lexeme
+
+    def _piece(self, state: int, used: Used, text: bytes) -> tuple[bytes, int]:
+        """The rest of what is being read, and the state behind it."""
+        machine = self._machine
+        phase, lexeme, extra = machine.places[state]
+        tags = machine.lexicon.open[lexeme]
+        if tags and (after := machine.follow(phase, int(tags))) >= 0:
+            return b"", machine.state(machine.entry(after))
+        is_distinct = machine.phases[phase].is_distinct
+        taken = used[-1] if is_distinct and used else frozenset[str]()
+        for tried, piece in enumerate(self._pieces(phase, lexeme, extra)):
+            reached = machine.run(state, piece)
+            if reached == DEAD or (is_distinct and value_of((text + piece)[:-1]) in taken):
+                continue
+            after, inside, _ = machine.places[reached]
+            if after != phase or machine.lexicon.open[inside]:
+                return piece, reached
+            if tried > _MOST_TRIED:
+                break
+        raise FuelError("no end of this text was found")
+
+    def _pieces(self, phase: int, lexeme: int, extra: int) -> Iterator[bytes]:
+        machine = self._machine
+        read = machine.phases[phase]
+        if read.root != NO_NODE and extra >= 0:
+            yield from machine.words.words_below(extra, read.totals)
+        if lexeme == DEAD:
+            return
+        arena = self._values.arena
+        exprs = machine.lexicon.exprs(lexeme)
+        filler = b""
+        if read.root == NO_NODE and machine.lexicon.boundary[lexeme] and extra < read.least:
+            filler = b"a" * (read.least - extra)
+        yield filler + min((self._shortest.text(expr) for expr in exprs), key=len)
+        waiting = deque([(arena.union(*exprs), filler)])
+        while waiting:
+            expr, text = waiting.popleft()
+            if arena.accepts(expr):
+                yield text
+            row = arena.row(expr)
+            targets = dict[int, list[int]]()
+            for byte in np.flatnonzero(row != NOTHING).tolist():
+                targets.setdefault(int(row[byte]), []).append(byte)
+            for target, bytes_in in targets.items():
+                waiting += [(target, text + bytes((byte,))) for byte in _few(bytes_in)]
+
+    def _after_piece(self, phase: int, used: Used, text: bytes) -> Used:
+        """The texts that must not come again, behind one that was read in a phase to its end."""
+        if not self._machine.phases[phase].is_distinct:
+            return used
+        return _with(used, self._machine.phases[phase].depth, value_of(text[:-1]))
+
+    # ---- the rest of a document
+
+    def _from_entry(self, phase: int, used: Used) -> bytes:
+        """From where nothing of the current lexeme was read."""
+        for within in self._witnesses.depths():
+            found = next(self._ends(within, phase, used), None)
+            if found is not None:
+                return found
+        raise AssertionError("depths end with an error")
+
+    def _ends(self, within: Within, phase: int, used: Used) -> Iterator[bytes]:
+        values, phases = self._values, self._phases
+        match phases.position(phase):
+            case AtEnd():
+                yield b""
+            case AtValue(level, formulas, turn):
+                before = b":" if turn is Turn.NAMED else b""
+                found = ((i, within.text(formula)) for i, formula in enumerate(formulas))
+                for i, text in found:
+                    if text is not None:
+                        yield from self._upwards(within, level, i, before + text, used)
+            case InText(level, formulas):
+                is_distinct = self._machine.phases[phase].is_distinct
+                algebra = values.key_algebra if is_distinct else values.text_algebra
+                asked = [(i, self._texts(formula, is_distinct)) for i, formula in enumerate(formulas)]
+                texts = [(i, one) for i, one in asked if not algebra.is_empty(one)]
+                depth = phases.level_depth(level)
+                for i, one in texts:
+                    if not is_distinct:
+                        yield from self._upwards(within, level, i, within.string(one, algebra) + b'"', used)
+                        continue
+                    word = within.new_text(one, self._used_at(used, depth))
+                    more = _with(used, depth, word)
+                    yield from self._upwards(within, level, i, spelling(word) + b'"', more)
+            case InName(level, frame):
+                yield from self._from_name(within, level, frame, used)
+            case BehindBrace(level, frame):
+                taken = self._used_at(used, phases.level_depth(level) + 1)
+                for text, thread in within.object_ends(frame, taken, Turn.OPENED):
+                    yield from self._upwards(within, level, thread.owner, text, used)
+            case Between(level, frame, turn):
+                taken = self._used_at(used, phases.level_depth(level) + 1)
+                if isinstance(frame, ObjectFrame):
+                    ends = within.object_ends(frame, taken, turn)
+                else:
+                    ends = within.array_ends(frame, taken, turn)
+                for text, thread in ends:
+                    yield from self._upwards(within, level, thread.owner, text, used)
+
+    def _from_name(self, within: Within, level: int, frame: ObjectFrame, used: Used) -> Iterator[bytes]:
+        objects, universe = self._objects, frame.universe
+        taken = self._used_at(used, self._phases.level_depth(level) + 1)
+        names: list[tuple[Key, Edge, str]] = [
+            (universe.keys[i], edge, universe.keys[i])
+            for i in objects.named(frame)
+            for edge in objects.edges(frame, universe.keys[i])
+        ]
+        for key, texts in objects.others(frame).items():
+            name = within.new_text(texts, {*universe.keys, *taken})
+            names += [(key, edge, name) for edge in objects.edges(frame, key)]
+        for key, edge, name in names:
+            value = within.text(edge.value)
+            if value is None:
+                continue
+            place = objects.place_after(frame, key)
+            end = within.ends_behind(frame, place, edge.thread, taken | {name})
+            if end is not None:
+                text = spelling(name) + b'":' + value + end
+                yield from self._upwards(within, level, edge.thread.owner, text, used)
+
+    def _texts(self, formula: Formula, is_distinct: bool) -> Texts:
+        return self._values.names(formula) if is_distinct else self._values.texts(formula)
+
+    def _used_at(self, used: Used, depth: int) -> frozenset[str]:
+        return used[depth - 1] if 0 < depth <= len(used) else frozenset()
+
+    def _upwards(self, within: Within, level: int, owner: int, text: bytes, used: Used) -> Iterator[bytes]:
+        """The end of a value, of which one formula then holds, and the ends of all containers around it."""
+        end = self._end_of(within, level, owner, used)
+        if end is not None:
+            yield text + end
+
+    def _end_of(self, within: Within, number: int, owner: int, used: Used) -> bytes | None:
+        level = self._phases.level(number)
+        if level is None:
+            return b""
+        taken = self._used_at(used, self._phases.level_depth(number))
+        for i, edge in level.edges:
+            if i != owner:
+                continue
+            end = within.ends_behind(level.frame, level.place, edge.thread, taken)
+            if end is not None:
+                outer = self._end_of(within, level.outer, edge.thread.owner, used)
+                if outer is not None:
+                    return end + outer
+        return None
+
+
+def _with(used: Used, depth: int, word: str) -> Used:
+    """One text more at a depth, and nothing of what is deeper."""
+    padded = used + (frozenset[str](),) * (depth - len(used))
+    return (*padded[: depth - 1], padded[depth - 1] | {word})
+
+
+def _few(bytes_in: list[int]) -> list[int]:
+    """Some of the bytes that lead to the same, letters first."""
+    letters = [byte for byte in bytes_in if 0x61 <= byte <= 0x7A]
+    return (letters or bytes_in)[:26]

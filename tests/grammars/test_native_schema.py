@@ -1,0 +1,328 @@
+"""The native engine's JSON Schemas, against tables and against `jsonschema`."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grammars.automaton import DEAD
+from grammars.json_schema.automaton import SchemaOptions, schema_machine
+from grammars.json_schema.lexis import Lexis
+from grammars.machine_view import MachineView
+from grammars.spec import GrammarError
+from grammars.token_masks import TokenMasks
+from grammars.vocabulary import Vocabulary
+
+END = 256
+BYTES = Vocabulary([bytes([byte]) for byte in range(256)] + [b""], (END,), frozenset())
+ANY_ORDER = SchemaOptions(whitespace="any", property_order="any", assert_format=False, max_digits=None)
+LEXIS = Lexis()
+
+
+def view_of(schema: Any, options: SchemaOptions = ANY_ORDER) -> MachineView:
+    machine, endings = schema_machine(json.dumps(schema), LEXIS, options)
+    return MachineView(machine, TokenMasks(machine, BYTES, {}), LEXIS.arena, threading.RLock(), endings.complete)
+
+
+def accepts(view: MachineView, text: str) -> bool:
+    cursor = view.cursor()
+    return all(cursor.advance(byte) for byte in text.encode()) and cursor.is_complete
+
+
+def judged(view: MachineView, value: Any) -> bool:
+    """The verdict on a value, which must be the same for its compact and its spaced spelling."""
+    verdicts = {accepts(view, json.dumps(value)), accepts(view, json.dumps(value, separators=(",", ":")))}
+    assert len(verdicts) == 1
+    return verdicts.pop()
+
+
+ANY_VALUE = [None, True, False, 0, -1.5, "", "a", [], [1, "a"], {}, {"a": 1}]
+
+TABLE: list[tuple[Any, list[Any], list[Any]]] = [
+    (True, ANY_VALUE, []),
+    ({"type": "integer"}, [0, -7, 3.0], [0.5, "1", None]),
+    ({"type": ["null", "boolean"]}, [None, True, False], [0, "", {}]),
+    ({"type": "number", "minimum": 1.5, "exclusiveMaximum": 3}, [1.5, 2, 2.99], [1.49, 3, -2]),
+    ({"multipleOf": 0.01}, [0.07, 19.99, "x"], [0.075]),
+    ({"not": {"multipleOf": 3}}, [1, 2, 4], [3, 0, -9]),
+    ({"minLength": 2, "maxLength": 3}, ["ab", "äö", "\U0001f600bc", 5], ["a", "abcd", ""]),
+    ({"pattern": "^a+$", "maxLength": 3}, ["a", "aaa"], ["", "aaaa", "ab"]),
+    ({"enum": ["x", 1, None, [1], {"a": []}]}, ["x", 1, 1.0, None, [1], {"a": []}], ["y", 2, [], [1, 1], {}]),
+    ({"const": '\u00e9\n"'}, ['\u00e9\n"'], ["e"]),
+    ({"required": ["a"], "properties": {"a": {"type": "integer"}}}, [{"a": 1}, {"b": 2, "a": 1}, 3], [{}, {"a": "1"}]),
+    ({"type": "object", "additionalProperties": False}, [{}], [{"a": 1}, []]),
+    (
+        {"patternProperties": {"^x": {"type": "null"}}, "additionalProperties": {"type": "string"}},
+        [{"x": None, "y": "s"}],
+        [{"x": "s"}, {"y": None}],
+    ),
+    ({"propertyNames": {"maxLength": 2}}, [{"ab": 1}], [{"abc": 1}]),
+    ({"minProperties": 1, "maxProperties": 2}, [{"a": 1}, {"a": 1, "b": 2}], [{}, {"a": 1, "b": 2, "c": 3}]),
+    ({"dependentRequired": {"a": ["b"]}}, [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"b": 1}, {}], [{"a": 1}]),
+    ({"dependentSchemas": {"a": {"maxProperties": 1}}}, [{"a": 1}, {"b": 1, "c": 2}], [{"a": 1, "b": 2}]),
+    ({"items": {"type": "integer"}, "minItems": 1, "maxItems": 2}, [[1], [1, 2]], [[], [1, 2, 3], ["a"]]),
+    ({"prefixItems": [{"const": 1}, {"const": 2}], "items": False}, [[], [1], [1, 2]], [[2], [1, 2, 3]]),
+    ({"contains": {"const": 1}, "minContains": 2, "maxContains": 3}, [[1, 1], [1, 0, 1, 1]], [[1], [1, 1, 1, 1]]),
+    ({"items": {"enum": [1, 2]}, "uniqueItems": True}, [[], [2, 1]], [[1, 1], [1, 2, 1.0]]),
+    ({"items": {"type": "string"}, "uniqueItems": True}, [["a", "b"]], [["a", "b", "a"]]),
+    ({"allOf": [{"minimum": 2}, {"maximum": 4}]}, [2, 3.5, 4], [1, 5]),
+    ({"anyOf": [{"minimum": 4}, {"maximum": 2}]}, [1, 5], [3]),
+    ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, [{"a": 1}, {"c": 0, "b": 1}], [{}, {"a": 1, "b": 1}]),
+    ({"oneOf": [{"minimum": 2}, {"maximum": 4}]}, [1, 5], [3, "x"]),
+    ({"not": {"required": ["a"]}}, [{}, {"b": 1}], [{"a": 1}, 1]),
+    (
+        {"if": {"properties": {"k": {"const": 1}}, "required": ["k"]}, "then": {"required": ["a"]}, "else": False},
+        [{"k": 1, "a": 0}, {"a": 0, "k": 1}],
+        [{"k": 1}, {"a": 0}, {}],
+    ),
+    (
+        {"allOf": [{"properties": {"a": True}}], "unevaluatedProperties": False},
+        [{}, {"a": 1}],
+        [{"b": 1}, {"a": 1, "b": 1}],
+    ),
+    (
+        {"anyOf": [{"prefixItems": [{"const": 1}]}, {"minItems": 3}], "unevaluatedItems": {"type": "null"}},
+        [[1], [1, None], [None, None, None]],
+        [[2], [1, 2], [1, 2, 3]],
+    ),
+    (
+        {"$defs": {"tree": {"items": {"$ref": "#/$defs/tree"}, "type": "array"}}, "$ref": "#/$defs/tree"},
+        [[], [[]], [[], [[]]]],
+        [1, [1], [[], [2]]],
+    ),
+    (
+        {
+            "anyOf": [
+                {"properties": {"k": {"const": "a"}, "v": {"type": "integer"}}, "required": ["k", "v"]},
+                {"properties": {"k": {"const": "b"}, "v": {"type": "string"}}, "required": ["k", "v"]},
+            ]
+        },
+        [{"k": "a", "v": 1}, {"v": "s", "k": "b"}],
+        [{"k": "a", "v": "s"}, {"v": 1, "k": "b"}, {"k": "a"}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "valid", "invalid"), TABLE, ids=lambda value: json.dumps(value)[:60])
+def test_values_are_judged_as_the_draft_says(schema: Any, valid: list[Any], invalid: list[Any]) -> None:
+    view = view_of(schema)
+    for value in valid:
+        assert judged(view, value), value
+    for value in invalid:
+        assert not judged(view, value), value
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "tru", "01", "1.", '"a', '"\\x"', '"\\ud800"', "[1,]", '{"a":1,}', "{a:1}", "1 2"]
+)
+def test_what_is_no_json_is_never_accepted(text: str) -> None:
+    assert not accepts(view_of(True), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ('{"a":1,"b":2}', True),
+        ('{"a":1,"a":2}', False),
+        ('{"a":{"a":1},"b":[{"a":1},{"a":2}]}', True),
+        ('{"a":{"a":1,"b":0,"b":1}}', False),
+        ('{"\u00e9":1,"\\u00e9":2}', False),
+        ('{"\u00e9\\u00e9":1}', False),
+        ('{"\\u0061":1}', False),
+    ],
+)
+def test_no_key_comes_twice_however_it_is_spelt(text: str, accepted: bool) -> None:
+    assert accepts(view_of(True), text) == accepted
+
+
+def test_properties_come_in_the_order_of_the_schema() -> None:
+    schema = {"properties": {"a": True, "b": True, "c": True}, "required": ["b"], "type": "object"}
+    view = view_of(schema, SchemaOptions(whitespace="compact"))
+    for text in ('{"a":1,"b":2,"c":3}', '{"b":2}', '{"b":2,"z":0}'):
+        assert accepts(view, text), text
+    for text in ('{"b":2,"a":1}', '{"c":1,"b":2}', '{"z":0,"b":1}', '{"a":1}'):
+        assert not accepts(view, text), text
+
+
+@pytest.mark.parametrize(
+    ("whitespace", "accepted", "rejected"),
+    [
+        ("compact", ['{"a":[1,2]}'], ['{"a": [1,2]}']),
+        ("spaced", ['{"a":[1,2]}', '{"a": [1, 2]}'], ['{"a" :[1]}', '{ "a":1}', '{"a":\n1}']),
+        ("flexible", ['{ "a" : [ 1 , 2 ] }'], ['{  "a":1}', '{"a":\n1}']),
+        ("any", ['{\n\t"a":\r\n  1\n}\n'], []),
+    ],
+)
+def test_whitespace_stands_where_the_policy_says(whitespace: Any, accepted: list[str], rejected: list[str]) -> None:
+    view = view_of(True, SchemaOptions(whitespace=whitespace))
+    assert all(accepts(view, text) for text in accepted)
+    assert not any(accepts(view, text) for text in rejected)
+
+
+@pytest.mark.parametrize(
+    ("schema", "code", "pointer"),
+    [
+        ({"type": "string", "enum": [1]}, "unsatisfiable_schema", ""),
+        ({"required": ["a"], "properties": {"a": False}, "type": "object"}, "unsatisfiable_schema", ""),
+        ({"pattern": "(?<=a)b", "type": "string"}, "unsupported_regex", "/pattern"),
+        ({"$ref": "#"}, "invalid_schema", ""),
+        ({"$ref": "#/nowhere"}, "invalid_schema", "/$ref"),
+        (
+            {"items": {"type": "number"}, "uniqueItems": True, "type": "array", "minItems": 1},
+            "unsupported_schema",
+            "/uniqueItems",
+        ),
+    ],
+)
+def test_what_cannot_be_enforced_is_refused_by_pointer(schema: Any, code: str, pointer: str) -> None:
+    with pytest.raises(GrammarError) as caught:
+        view_of(schema)
+    assert caught.value.code == code
+    assert caught.value.pointer == pointer
+
+
+def test_recursion_that_never_ends_is_told_from_one_that_can() -> None:
+    endless = {"$defs": {"n": {"type": "object", "required": ["n"], "properties": {"n": {"$ref": "#/$defs/n"}}}}}
+    with pytest.raises(GrammarError, match="No JSON value"):
+        view_of({**endless, "$ref": "#/$defs/n"})
+    ending = {
+        "anyOf": [
+            {"$ref": "#/$defs/n"},
+            {"type": "object", "required": ["m"], "properties": {"m": {"$ref": "#"}}},
+            {"type": "null"},
+        ]
+    }
+    view = view_of({**endless, **ending})
+    assert judged(view, {"m": {"m": None}})
+    assert not judged(view, {"n": None})
+
+
+SCALARS = st.sampled_from(
+    [
+        {"type": "integer"},
+        {"type": "string"},
+        {"type": ["null", "boolean"]},
+        {"enum": ["a", 1, None]},
+        {"const": "b"},
+        {"minimum": 1, "maximum": 3},
+        {"multipleOf": 2},
+        {"minLength": 1, "maxLength": 2},
+        {"pattern": "^[ab]*$"},
+        True,
+    ]
+)
+KEYS = st.sampled_from(["a", "b", "c"])
+
+
+def _larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    some = st.lists(inner, min_size=1, max_size=3)
+    few_keys = st.lists(KEYS, max_size=2, unique=True)
+    objects = st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": st.dictionaries(KEYS, inner, max_size=3),
+            "required": few_keys,
+            "additionalProperties": inner,
+            "patternProperties": st.dictionaries(st.sampled_from(["^a", "b$"]), inner, max_size=1),
+            "minProperties": st.integers(0, 2),
+            "maxProperties": st.integers(1, 3),
+            "propertyNames": st.sampled_from([{"maxLength": 1}, {"enum": ["a", "b"]}]),
+            "dependentRequired": st.dictionaries(KEYS, few_keys, max_size=1),
+            "type": st.just("object"),
+        },
+    )
+    arrays = st.fixed_dictionaries(
+        {},
+        optional={
+            "items": inner,
+            "prefixItems": st.lists(inner, min_size=1, max_size=2),
+            "minItems": st.integers(0, 2),
+            "maxItems": st.integers(1, 3),
+            "contains": inner,
+            "maxContains": st.integers(1, 2),
+            "type": st.just("array"),
+        },
+    )
+    combined = st.fixed_dictionaries(
+        {},
+        optional={
+            "allOf": some,
+            "anyOf": some,
+            "oneOf": some,
+            "not": inner,
+            "if": inner,
+            "then": inner,
+            "else": inner,
+            "dependentSchemas": st.dictionaries(KEYS, inner, max_size=1),
+        },
+    )
+    return st.one_of(objects, arrays, combined, st.tuples(objects, combined).map(lambda both: {**both[0], **both[1]}))
+
+
+SCHEMAS = st.recursive(SCALARS, _larger, max_leaves=8)
+VALUES = st.recursive(
+    st.sampled_from([None, True, 0, 1, 2, 3.5, "", "a", "b", "ab", "abc"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.just("aa"), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def oracle(schema: Any) -> Any:
+    return jsonschema.Draft202012Validator(schema)
+
+
+@given(SCHEMAS, st.lists(VALUES, min_size=1, max_size=6))
+@settings(max_examples=300)
+def test_every_verdict_is_that_of_jsonschema(schema: Any, values: list[Any]) -> None:
+    validator = oracle(schema)
+    try:
+        view = view_of(schema)
+    except GrammarError:
+        assert not any(validator.is_valid(value) for value in values)
+        return
+    for value in values:
+        assert judged(view, value) == validator.is_valid(value), value
+
+
+def finished(view: MachineView, rng: random.Random, num_random: int) -> str:
+    """A text of random bytes at first, ended by what the cursor says."""
+    cursor, text = view.cursor(), bytearray()
+    for _ in range(num_random):
+        row = cursor.mask_row()
+        allowed = [b for b in range(257) if int(row[b // 32]) >> b % 32 & 1]
+        assert allowed, bytes(text)
+        assert cursor.is_complete == (END in allowed)
+        plain = [b for b in allowed if b < 128]
+        if not plain:
+            break
+        text.append(rng.choice(plain))
+        assert cursor.advance(text[-1])
+    for byte in cursor.complete():
+        assert cursor.advance(byte), bytes(text)
+        text.append(byte)
+    assert cursor.is_complete, bytes(text)
+    return text.decode()
+
+
+@given(SCHEMAS, st.integers(0, 2**32), st.integers(0, 30))
+@settings(max_examples=150)
+def test_whatever_is_chosen_the_text_can_be_ended_and_is_valid_then(schema: Any, seed: int, num_random: int) -> None:
+    try:
+        view = view_of(schema, SchemaOptions(whitespace="compact", property_order="any"))
+    except GrammarError:
+        return
+    value = json.loads(finished(view, random.Random(seed), num_random))
+    oracle(schema).validate(value)
+
+
+def test_a_dead_state_stays_dead() -> None:
+    view = view_of({"type": "null"})
+    assert view.run(view.machine.start(), b"x") == DEAD
+    assert view.run(DEAD, b"null") == DEAD
