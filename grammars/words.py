@@ -8,11 +8,12 @@ their bytes, so that a table of running totals tells whether any of them is allo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from grammars.trie import TokenTrie
 
@@ -27,6 +28,8 @@ class WordTries:
     def __init__(self) -> None:
         self._len = 0
         self._totals_len = 0
+        self._labels: dict[int, NDArray[np.intp]] = {}
+        """By root, the labels of the words in the order of their bytes."""
         self.byte = np.zeros(64, np.uint8)
         """[capacity] the byte that leads to a node."""
         self.skip = np.zeros(64, np.int32)
@@ -49,22 +52,22 @@ class WordTries:
         part = slice(root + 1, root + size)
         self.byte[part], self.skip[part] = trie.byte, trie.skip + (root + 1)
         self.low[part], self.high[part] = trie.token_begin[:-1], trie.token_begin[trie.skip]
-        labels = np.array([label + 1 for _, label in entries], np.int32)
+        self._labels[root] = np.array([label for _, label in entries], np.intp)
+        labels = self._labels[root].astype(np.int32) + 1
         leaf = trie.skip == np.arange(1, size)
         self.label[part] = np.where(leaf, labels[trie.token_begin[:-1]], 0) if entries else 0
         self.skip[root], self.low[root], self.high[root], self.label[root] = root + size, 0, len(entries), 0
         self._len += size
         return root
 
-    def allow(self, root: int, labels: Sequence[int], words: Sequence[tuple[bytes, int]]) -> int:
-        """Where the totals of the words with some labels begin; `words` as they were given to `add`."""
-        allowed = set(labels)
-        counts = np.array([0, *(label in allowed for _, label in sorted(words))], np.int32)
+    def allow(self, root: int, is_allowed: NDArray[np.bool_]) -> int:
+        """Where the running totals of the words with allowed labels begin; `is_allowed` [labels]."""
+        totals = np.concatenate([[0], np.cumsum(is_allowed[self._labels[root]])])
         begin = self._totals_len
-        while begin + len(counts) > len(self.totals):
+        while begin + len(totals) > len(self.totals):
             self.totals = np.concatenate([self.totals, np.zeros_like(self.totals)])
-        self.totals[begin : begin + len(counts)] = np.cumsum(counts)
-        self._totals_len += len(counts)
+        self.totals[begin : begin + len(totals)] = totals
+        self._totals_len += len(totals)
         return begin
 
     def words_below(self, node: int, totals: int) -> Iterator[bytes]:

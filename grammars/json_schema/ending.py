@@ -39,7 +39,7 @@ class Endings:
         self._shortest = ShortestTexts(values.arena)
 
     def complete(self, state: int, used: Used = (), text: bytes = b"") -> bytes:
-        """A short text, without whitespace, with which the document may end; `text` is what was read of the current one.
+        """A short text, without blanks, with which the document may end; `text` is what was read of the current one.
 
         It is not always the shortest there is: each value in it is of the least depth that will do, and within that
         the shortest that was found. Raises FuelError where none is found within bounds.

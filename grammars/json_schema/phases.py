@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from grammars.json_schema.arrays import ArrayFrame
 from grammars.json_schema.formula import Formula, Kind
 from grammars.json_schema.inhabitants import Inhabited
-from grammars.json_schema.objects import Edge, Key, ObjectFrame, Place
+from grammars.json_schema.objects import Edge, Key, ObjectFrame, Place, Universe
 from grammars.json_schema.syntax import (
     CLOSE,
     FIRST_NUMBER,
@@ -28,7 +30,7 @@ from grammars.json_schema.texts import ANY, Length, Texts, Words
 from grammars.json_schema.values import Values
 from grammars.json_strings import spellings
 from grammars.machine import Phase
-from grammars.words import ALL_WORDS, NO_NODE, WordTries
+from grammars.words import NO_NODE, WordTries
 
 _ROOT: Final = 0
 
@@ -102,6 +104,7 @@ class JsonPhases:
         self._level_ids: dict[Level, int] = {}
         self._levels: list[Level | None] = [None]
         self._depths = [0]
+        self._universe_roots: dict[Universe, int] = {}
         self._tries: dict[tuple[tuple[bytes, int], ...], int] = {}
 
     def first(self) -> Phase:
@@ -256,12 +259,20 @@ class JsonPhases:
         if readings:
             whole = others.get(frozenset()) == ANY
             lexeme = self._syntax.any_name if whole else self._syntax.names(readings)
-        words = [(form + b'"', i) for i, key in enumerate(universe.keys) for form in spellings(key)]
+        root = self._names(universe)
         if lexeme:
-            root = self._root(words) if words else NO_NODE
             return Phase(number, lexeme, root, is_distinct=True)
-        allowed = set(named)
-        return Phase(number, root=self._root([word for word in words if word[1] in allowed]), totals=ALL_WORDS)
+        is_allowed = np.zeros(len(universe.keys), np.bool_)
+        is_allowed[named] = True
+        return Phase(number, root=root, totals=self._words.allow(root, is_allowed))
+
+    def _names(self, universe: Universe) -> int:
+        """The trie of a universe's keys, each labelled with its index."""
+        root = self._universe_roots.get(universe)
+        if root is None:
+            words = [(form + b'"', i) for i, key in enumerate(universe.keys) for form in spellings(key)]
+            root = self._universe_roots[universe] = self._words.add(words) if words else NO_NODE
+        return root
 
     # ---- what comes next
 
