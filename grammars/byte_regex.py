@@ -81,6 +81,7 @@ class ByteRegexes:
         self._derivatives: dict[tuple[int, int], int] = {}
         self._rows: dict[int, NDArray[np.int32]] = {}
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
+        self._finite: dict[int, bool] = {}
         self._foreign: dict[tuple[Automaton, Any], int] = {}
         self._foreign_states: list[tuple[Automaton, Any]] = []
         self.fuel = 1 << 62
@@ -243,15 +244,23 @@ class ByteRegexes:
         return found
 
     def _is_finite(self, expr: int) -> bool:
-        waiting, met = [expr], {expr}
+        """Whether the form of an expression tells that only finitely many texts match."""
+        known, waiting = self._finite, [expr]
         while waiting:
-            kind, *rest = self._nodes[waiting.pop()]
-            if kind in (_NOT, _FOREIGN) or (kind == _REPEAT and rest[2] < 0):
-                return False
-            inner = set() if kind == _BYTES else set(rest[:1] if kind == _REPEAT else rest) - met
-            met |= inner
-            waiting += inner
-        return True
+            here = waiting[-1]
+            kind, *rest = self._nodes[here]
+            parts = () if kind in (_BYTES, _NOT, _FOREIGN) else rest[:1] if kind == _REPEAT else rest
+            missing = [part for part in parts if part not in known] if here not in known else []
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            each = [known[part] for part in parts]
+            if kind == _INTER:
+                known[here] = any(each)
+            else:
+                known[here] = kind not in (_NOT, _FOREIGN) and all(each) and (kind != _REPEAT or rest[2] >= 0)
+        return known[expr]
 
     def classes(self, expr: int) -> tuple[ByteSet, ...]:
         """A partition of the bytes; those of one set have the same derivative."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from grammars.json_schema.diagnose import Diagnosis
 from grammars.json_schema.documents import Documents
 from grammars.json_schema.ending import Endings
 from grammars.json_schema.formula import Formulas
@@ -55,6 +56,8 @@ def schema_machine(
     inhabited = Inhabited(values, options.property_order)
     if not inhabited.has_value(reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
+    for error in Diagnosis(reader, inhabited, assert_format=options.assert_format).refusals():
+        raise error
     words = WordTries()
     phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words)
     machine = Machine(lexis.lexicon, words, phases)

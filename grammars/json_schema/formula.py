@@ -244,6 +244,20 @@ class Formulas:
         return made
 
 
+def parts_of(assertion: Assertion) -> tuple[Formula, ...]:
+    """The formulas that an assertion asks of what is inside a container."""
+    match assertion:
+        case ObjectAssertion():
+            patterns = (formula for _, formula in assertion.patterns)
+            return (*assertion.keys.values(), *patterns, assertion.additional, assertion.names)
+        case ArrayAssertion():
+            return (*assertion.prefix, assertion.rest)
+        case Contains():
+            return (assertion.item,)
+        case _:
+            return ()
+
+
 def kind_of(assertion: Assertion) -> Kind | None:
     """The kind of values that an assertion is about; None for `Kinds`, which is about all."""
     return _KIND_OF.get(type(assertion))

@@ -394,10 +394,11 @@ class Objects:
             if assertion.names is not self._formulas.true and assertion.names not in predicate_of:
                 predicate_of[assertion.names] = len(predicates)
                 predicates.append(self._values.key_algebra.listed(self._values.names(assertion.names)))
+        classes = self._classes(predicates, order)
         keys = dict.fromkeys(key for each in order for key in each.keys)
         keys |= dict.fromkeys(key for each in order for key in each.required)
         keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
-        keys |= dict.fromkeys(key for each in predicates if isinstance(each, Words) for key in sorted(each.words))
+        keys |= dict.fromkeys(key for each in classes.values() if isinstance(each, Words) for key in sorted(each.words))
         index = {key: i for i, key in enumerate(keys)}
         tracked = {key for each in order for key in each.required}
         tracked |= {key for each in order for k, names in each.dependent.items() for key in (k, *names)}
@@ -407,7 +408,7 @@ class Objects:
             index=index,
             predicates=tuple(predicates),
             predicate_of=predicate_of,
-            classes=self._classes(predicates, order),
+            classes={key: names for key, names in classes.items() if not isinstance(names, Words)},
             relevant=sum(1 << index[key] for key in tracked),
             most_counted=max(counts, default=0),
             is_simple=not any(each.dependent for each in order) and not any(counts),
@@ -424,7 +425,7 @@ class Objects:
             raise GrammarError(error.code, error.message, pointer=pointer) from None
 
     def _classes(self, predicates: list[Texts], order: list[ObjectAssertion]) -> dict[KeyClass, Texts]:
-        """The sets of predicates that other keys can satisfy, and which keys these are."""
+        """The sets of predicates that keys can satisfy, and which keys these are: as `Words` if they are few."""
         algebra = self._values.key_algebra
         classes: dict[KeyClass, Texts] = {frozenset(): ANY}
         for number, predicate in enumerate(predicates):
@@ -432,12 +433,8 @@ class Objects:
             against = algebra.complement(predicate)
             for key, names in classes.items():
                 inside, outside = algebra.all_of([names, predicate]), algebra.all_of([names, against])
-                refined[key | {number}], refined[key] = inside, outside
-            classes = {
-                key: names
-                for key, names in refined.items()
-                if not isinstance(names, Words) and not algebra.is_empty(names)
-            }
+                refined[key | {number}], refined[key] = algebra.listed(inside), algebra.listed(outside)
+            classes = {key: names for key, names in refined.items() if not algebra.is_empty(names)}
             if len(classes) > _MOST_CLASSES:
                 message = "These patterns of property names overlap in too many ways."
                 raise GrammarError("unsupported_schema", message, pointer=order[0].pointer)

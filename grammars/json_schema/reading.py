@@ -26,9 +26,11 @@ from grammars.json_schema.formula import (
     Numbers,
     ObjectAssertion,
     OneOf,
+    Op,
     Scope,
     StringAssertion,
     Unique,
+    parts_of,
 )
 
 _KINDS: Final = {
@@ -95,6 +97,21 @@ class Reader:
         found = self._read.get(schema)
         if found is None:
             found = self._read[schema] = self.formulas.all_of(self._parts(*schema.schema))
+        return found
+
+    def inside(self, schema: Formula) -> set[Formula]:
+        """The subschemas that a SCHEMA formula speaks of, of its own value or of those inside it."""
+        found: set[Formula] = set()
+        met: set[Formula] = set()
+        waiting = [self.look_inside(schema)]
+        while waiting:
+            here = waiting.pop()
+            if here.op is Op.SCHEMA:
+                found.add(here)
+                continue
+            more = [*here.args, *parts_of(here.assertion)] if here.op is Op.ASSERT else here.args
+            waiting += [part for part in more if part not in met]
+            met.update(more)
         return found
 
     def _parts(self, node: Node, scope: Scope) -> Iterator[Formula]:
