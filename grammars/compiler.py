@@ -217,8 +217,10 @@ class GrammarCompiler:
         """By the backend that was asked for, or the first that takes the specification; within one deadline in all."""
         expires = time.monotonic() + self._deadline_s
         names = list(BACKENDS) if options.backend == "auto" else [options.backend]
-        if isinstance(spec, Ebnf | StructuralTag) and options.backend == "auto":
+        if options.backend == "auto" and isinstance(spec, StructuralTag):
             names = ["xgrammar"]
+        elif options.backend == "auto" and isinstance(spec, Ebnf):
+            names = ["native", "xgrammar"]
         for name in names:
             try:
                 backend = self._backend(name)

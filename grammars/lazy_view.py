@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
-from grammars.machine import UNKNOWN
+from grammars.lexicon import UNKNOWN
 from grammars.vocabulary import Vocabulary
+
+_FUEL: Final = 1_000_000
+"""Steps that one row or one token may cost."""
+_MOST_FORCED: Final = 4096
 
 
 class LazyAutomaton(Protocol):
@@ -20,17 +24,34 @@ class LazyAutomaton(Protocol):
 
     rows: NDArray[np.int32]
 
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def num_states(self) -> int: ...
+
     def start(self) -> int: ...
 
     def accepts(self, state: int) -> bool: ...
 
     def expand(self, states: Iterable[int]) -> None:
-        """Builds the rows of some states; `rows` may be another array afterwards."""
+        """Builds the rows of some states; `rows` may be another array afterwards. Raises FuelError."""
+        ...
+
+    def complete(self, state: int) -> bytes:
+        """A short text that is accepted from a live state. Raises FuelError."""
+        ...
+
+    def refuel(self, steps: int) -> None:
+        """How many steps may be taken from now on."""
         ...
 
 
 class LazyTokenView:
-    """Mask rows of states, built when first asked for, equal rows stored once. Safe to share by threads."""
+    """Mask rows of states, built when first asked for, equal rows stored once. Safe to share by threads.
+
+    All methods raise FuelError where something takes too many steps.
+    """
 
     def __init__(self, automaton: LazyAutomaton, vocabulary: Vocabulary) -> None:
         self.automaton, self.vocabulary = automaton, vocabulary
@@ -38,27 +59,76 @@ class LazyTokenView:
         self._lock = threading.RLock()
         self._row_of: dict[int, MaskRow] = {}
         self._rows: dict[bytes, MaskRow] = {}
+        self.end_row = self._intern(self._with_end(np.zeros(vocabulary.mask_words, np.uint32)))
+        """Nothing but the end-of-sequence tokens."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the automaton and of the rows built so far."""
+        return self.automaton.nbytes + len(self._rows) * 8 * self.vocabulary.mask_words + 64 * len(self._row_of)
+
+    @property
+    def num_states(self) -> int:
+        """Those that were reached so far."""
+        return self.automaton.num_states
 
     def mask_row(self, state: int) -> MaskRow:
-        """The tokens allowed in a state, end-of-sequence tokens where the text may end."""
+        """The tokens allowed in a live state, end-of-sequence tokens where the text may end."""
         row = self._row_of.get(state)
         return self._build(state) if row is None else row
 
     def advance(self, state: int, token_id: int) -> int:
         """The state after a token, or `DEAD`."""
-        for byte in self.vocabulary.tokens[token_id]:
-            if self.automaton.rows[state, 0] == UNKNOWN:
-                with self._lock:
-                    self.automaton.expand([state])
-            state = int(self.automaton.rows[state, byte])
+        token = self.vocabulary.tokens[token_id]
+        if not token:
+            return DEAD
+        for byte in token:
+            state = self._step(state, byte)
             if state == DEAD:
-                return DEAD
+                break
         return state
+
+    def only_end_follows(self, state: int) -> bool:
+        """Whether no token but an end-of-sequence token may follow."""
+        return self.automaton.accepts(state) and self.mask_row(state) is self.end_row
+
+    def forced(self, state: int) -> bytes:
+        """The longest run of bytes that every continuation starts with, up to a limit."""
+        run = bytearray()
+        while len(run) < _MOST_FORCED and not self.automaton.accepts(state):
+            self._expand(state)
+            follow = np.flatnonzero(self.automaton.rows[state])
+            if len(follow) != 1:
+                break
+            run.append(int(follow[0]))
+            state = int(self.automaton.rows[state, follow[0]])
+        return bytes(run)
+
+    def complete(self, state: int) -> bytes:
+        """Bytes with which the text may end."""
+        with self._lock:
+            self.automaton.refuel(_FUEL)
+            return self.automaton.complete(state)
+
+    def cursor(self) -> LazyCursor:
+        """A cursor at the start of the text."""
+        return LazyCursor(self, self.automaton.start())
+
+    def _step(self, state: int, byte: int) -> int:
+        self._expand(state)
+        return int(self.automaton.rows[state, byte])
+
+    def _expand(self, state: int) -> None:
+        if self.automaton.rows[state, 0] == UNKNOWN:
+            with self._lock:
+                self.automaton.refuel(_FUEL)
+                self.automaton.expand([state])
 
     def _build(self, state: int) -> MaskRow:
         trie, row = self._trie, np.zeros(self.vocabulary.mask_words, np.uint32)
         nodes, states = np.array([-1], np.int32), np.array([state], np.int32)
         with self._lock:
+            self.automaton.refuel(_FUEL)
             while len(nodes):
                 self.automaton.expand(set(states.tolist()))
                 nodes, states = _walk(
@@ -74,11 +144,62 @@ class LazyTokenView:
                     trie.max_depth,
                 )
             if self.automaton.accepts(state):
-                for token_id in self.vocabulary.eos_ids:
-                    row[token_id // 32] |= np.uint32(1 << (token_id % 32))
-            masks: MaskRow = row.view(np.int32)
-            masks.flags.writeable = False
-            return self._row_of.setdefault(state, self._rows.setdefault(row.tobytes(), masks))
+                row = self._with_end(row)
+            return self._row_of.setdefault(state, self._intern(row))
+
+    def _with_end(self, row: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        for token_id in self.vocabulary.eos_ids:
+            row[token_id // 32] |= np.uint32(1 << (token_id % 32))
+        return row
+
+    def _intern(self, row: NDArray[np.uint32]) -> MaskRow:
+        masks: MaskRow = row.view(np.int32)
+        masks.flags.writeable = False
+        return self._rows.setdefault(row.tobytes(), masks)
+
+
+class LazyCursor:
+    """A `Cursor` over a lazily built automaton."""
+
+    def __init__(self, view: LazyTokenView, state: int, ended: bool = False) -> None:
+        self._view, self._state, self._ended = view, state, ended
+
+    def __repr__(self) -> str:
+        return f"LazyCursor(state={self._state}, ended={self._ended})"
+
+    @property
+    def is_complete(self) -> bool:
+        return self._view.automaton.accepts(self._state)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._ended or self._view.only_end_follows(self._state)
+
+    def mask_row(self) -> MaskRow:
+        return self._view.end_row if self._ended else self._view.mask_row(self._state)
+
+    def advance(self, token_id: int) -> bool:
+        vocabulary = self._view.vocabulary
+        if self._ended or not 0 <= token_id < vocabulary.size:
+            return False
+        if token_id in vocabulary.eos_ids:
+            self._ended = self.is_complete
+            return self._ended
+        state = self._view.advance(self._state, token_id)
+        if state == DEAD:
+            return False
+        self._state = state
+        return True
+
+    def forced(self) -> bytes:
+        return b"" if self._ended else self._view.forced(self._state)
+
+    def complete(self) -> bytes:
+        """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
+        return b"" if self._ended else self._view.complete(self._state)
+
+    def fork(self) -> LazyCursor:
+        return LazyCursor(self._view, self._state, self._ended)
 
 
 @njit(cache=True, nogil=True)

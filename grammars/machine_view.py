@@ -51,6 +51,11 @@ class MachineView:
         return self._masks.nbytes + self.machine.nbytes
 
     @property
+    def num_states(self) -> int:
+        """Those that were reached so far."""
+        return self.machine.num_states
+
+    @property
     def end_row(self) -> MaskRow:
         """Nothing but the end-of-sequence tokens."""
         if self._end_row is None:

@@ -15,7 +15,7 @@ Whitespace = Literal["compact", "spaced", "flexible"]
 """Whitespace between JSON tokens. `compact`: none. `spaced`: at most one space after `:` and `,`.
 `flexible`: at most one space wherever JSON allows whitespace. Never unbounded."""
 
-Backend = Literal["auto", "outlines", "xgrammar"]
+Backend = Literal["auto", "native", "outlines", "xgrammar"]
 """`auto` takes the first backend that enforces all of the specification."""
 
 OnUnsupported = Literal["error", "validate"]

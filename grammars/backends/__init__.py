@@ -59,6 +59,7 @@ def _lazy(module: str, name: str) -> BackendFactory:
 
 
 BACKENDS: Final[dict[str, BackendFactory]] = {
+    "native": _lazy("grammars.backends.native", "NativeBackend"),
     "outlines": _lazy("grammars.backends.outlines", "OutlinesBackend"),
     "xgrammar": _lazy("grammars.backends.xgrammar", "XgrammarBackend"),
 }

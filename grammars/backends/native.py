@@ -6,13 +6,17 @@ import threading
 from typing import Final
 
 from grammars.automaton import Cursor
-from grammars.byte_regex import FuelError
+from grammars.byte_regex import ByteRegexes, FuelError
+from grammars.ebnf.automaton import ContextFreeAutomaton
+from grammars.ebnf.gbnf import parse as parse_gbnf
+from grammars.ebnf.network import Network
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.lexis import Lexis
+from grammars.lazy_view import LazyTokenView
 from grammars.machine import Machine
 from grammars.machine_view import Complete, MachineView
 from grammars.regex_language import RegexLanguage
-from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
+from grammars.spec import Choice, Diagnostic, Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
 from grammars.token_masks import Interior, TokenMasks, interior_of
 from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
@@ -21,6 +25,7 @@ from grammars.whole_text import rest_of_text, text_machine
 _MOST_NODES: Final = 1 << 18
 """Expressions after which a new lexis is begun: some 100 MB."""
 _COMPILE_FUEL: Final = 1_000_000
+_TOO_LARGE: Final = "The constraint takes too many steps to compile; make it smaller."
 
 
 class _Workshop:
@@ -64,15 +69,26 @@ class NativeBackend:
         workshop.view(machine, endings.complete).cursor().mask_row()
 
     def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
+        if isinstance(spec, Ebnf):
+            return self._compile_ebnf(spec)
         workshop = self._current()
         with workshop.lock:
             workshop.lexis.arena.fuel = _COMPILE_FUEL
             try:
                 machine, complete = _machine(spec, workshop)
             except FuelError as error:
-                message = "The constraint takes too many steps to compile; make it smaller."
-                raise GrammarError("grammar_too_large", message) from error
+                raise GrammarError("grammar_too_large", _TOO_LARGE) from error
         return NativeGrammar(workshop.view(machine, complete), [])
+
+    def _compile_ebnf(self, spec: Ebnf) -> NativeGrammar:
+        """In an arena of its own, for the expressions of one grammar are of no use to another."""
+        arena = ByteRegexes()
+        arena.fuel = _COMPILE_FUEL
+        try:
+            automaton = ContextFreeAutomaton(Network(parse_gbnf(spec.grammar, spec.root), arena))
+        except FuelError as error:
+            raise GrammarError("grammar_too_large", _TOO_LARGE) from error
+        return NativeGrammar(LazyTokenView(automaton, self._vocabulary), [])
 
     def close(self) -> None:
         """Nothing is held but memory."""
@@ -87,15 +103,15 @@ class NativeBackend:
 
 
 class NativeGrammar:
-    """A machine seen through a vocabulary."""
+    """An automaton seen through a vocabulary."""
 
-    def __init__(self, view: MachineView, diagnostics: list[Diagnostic]) -> None:
+    def __init__(self, view: MachineView | LazyTokenView, diagnostics: list[Diagnostic]) -> None:
         self.view, self.diagnostics = view, diagnostics
 
     @property
     def num_states(self) -> int:
         """Those that were reached so far."""
-        return self.view.machine.num_states
+        return self.view.num_states
 
     @property
     def nbytes(self) -> int:
