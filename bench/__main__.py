@@ -7,9 +7,11 @@ from importlib import import_module
 import click
 
 BENCHES = {
+    "maskbench": "Verdicts and mask times of engines on real JSON Schemas, side by side.",
     "prefix": "Time to first token with a warm prefix cache against a flushed one.",
     "sampler": "Cost of drawing a step's tokens, with and without masks.",
     "sapling": "What the embedded model gets right, with the constraint and without.",
+    "schema-suite": "What engines decide of the official JSON Schema test suite.",
     "smoke": "Tokens per second: constrained, unconstrained, and transformers' generate.",
 }
 
@@ -23,7 +25,7 @@ class LazyBenches(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in BENCHES:
             return None
-        command: click.Command = import_module(f"bench.{cmd_name}").main
+        command: click.Command = import_module(f"bench.{cmd_name.replace('-', '_')}").main
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,7 +11,17 @@ from pathlib import Path
 import msgspec
 import psutil
 
-PACKAGES = ("torch", "triton", "flashinfer-python", "transformers", "numpy", "numba", "xgrammar", "outlines-core")
+PACKAGES = (
+    "torch",
+    "triton",
+    "flashinfer-python",
+    "transformers",
+    "numpy",
+    "numba",
+    "xgrammar",
+    "outlines-core",
+    "llguidance",
+)
 
 
 class Machine(msgspec.Struct, frozen=True):
