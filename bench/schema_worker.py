@@ -8,7 +8,7 @@ import signal
 import time
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final, Literal
 
@@ -194,7 +194,7 @@ class _Gone(Exception):
 
 
 class Worker:
-    """One engine's process, started when first needed, and again after its death."""
+    """One engine's process, started when first needed, and again after its death. Its limits may be changed."""
 
     def __init__(
         self,
@@ -207,12 +207,14 @@ class Worker:
     ) -> None:
         self.name = name
         self._arguments = (name, vocabulary, msgspec.msgpack.encode(reading))
-        self._time_limit_s, self._memory_limit = time_limit_s, memory_limit
+        self.time_limit_s, self.memory_limit = time_limit_s, memory_limit
         self._process: Any = None
         self._connection: Connection | None = None
 
     def run(self, task: Task) -> Trial:
         """Raises RuntimeError where the engine does not even start."""
+        if self._process is not None and not self._process.is_alive():
+            self.close()
         connection = self._connection or self._start()
         trial = Trial()
         connection.send_bytes(_encode(task))
@@ -226,7 +228,7 @@ class Worker:
     def _follow(self, trial: Trial, connection: Connection, num_passes: int) -> None:
         """The limit of time is for compiling and walking once, and for walking again anew."""
         for passed in range(num_passes):
-            deadline = time.monotonic() + self._time_limit_s
+            deadline = time.monotonic() + self.time_limit_s
             while True:
                 match self._receive(connection, deadline):
                     case Begun(first_mask_ns):
@@ -246,19 +248,19 @@ class Worker:
 
     def _receive(self, connection: Connection, deadline: float) -> Message:
         watched = psutil.Process(self._process.pid)
-        while not connection.poll(_WATCH_S):
+        while True:
             if time.monotonic() > deadline:
-                raise _Gone("timeout", f"over {self._time_limit_s:g} s")
-            with _unless_dead():
-                if watched.memory_info().rss > self._memory_limit:
-                    raise _Gone("memory", f"over {self._memory_limit >> 20:,} MiB resident")
+                raise _Gone("timeout", f"over {self.time_limit_s:g} s")
+            with suppress(psutil.NoSuchProcess):  # of its death the connection tells
+                if watched.memory_info().rss > self.memory_limit:
+                    raise _Gone("memory", f"over {self.memory_limit >> 20:,} MiB resident")
+            if connection.poll(_WATCH_S):
+                break
         try:
             message: Message = _decode(connection.recv_bytes())
         except (EOFError, ConnectionError):
             self._process.join()
             raise _Gone("crash", _cause(self._process.exitcode)) from None
-        if time.monotonic() > deadline:  # it came while nobody looked
-            raise _Gone("timeout", f"over {self._time_limit_s:g} s")
         return message
 
     def _start(self) -> Connection:
@@ -290,15 +292,6 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextmanager
-def _unless_dead() -> Iterator[None]:
-    """Of a process that has died the connection tells."""
-    try:
-        yield
-    except psutil.NoSuchProcess:
-        return
 
 
 @contextmanager
