@@ -38,8 +38,6 @@ class MachineView:
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self._end_row: MaskRow | None = None
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
-        tokens = masks.vocabulary.tokens
-        self._quoting = np.array([i for i, token in enumerate(tokens) if token.count(b'"') > 1], np.int64)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -103,7 +101,7 @@ class MachineView:
         """The tokens of a state's row in which a text that must be distinct begins and ends."""
         known = self._with_whole_text.get(state)
         if known is None:
-            ids = self._quoting
+            ids = self.vocabulary.with_two_quotes
             allowed = ids[(row[ids >> 5] >> (ids & 31)) & 1 > 0]
             known = self._with_whole_text[state] = tuple(
                 int(token_id) for token_id in allowed if self._has_whole_text(state, self.vocabulary.tokens[token_id])

@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from grammars.trie import TokenTrie
 
@@ -62,6 +65,11 @@ class Vocabulary:
         """
         single = {token[0] for token in self.tokens if len(token) == 1}
         return frozenset(range(256)) - {0xC0, 0xC1, *range(0xF5, 0x100)} - single
+
+    @cached_property
+    def with_two_quotes(self) -> NDArray[np.int64]:
+        """The tokens with two quotation marks and more, ascending: in JSON a string may begin and end in them."""
+        return np.array([i for i, token in enumerate(self.tokens) if token.count(b'"') > 1], np.int64)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, size: int | None = None) -> Vocabulary:
