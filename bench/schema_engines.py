@@ -128,7 +128,7 @@ class Native:
         draft: Any = self._reading.draft
         self._lexis.arena.fuel = self._COMPILE_FUEL
         try:
-            machine, endings = schema_machine(
+            machine, endings, _ = schema_machine(
                 schema, self._lexis, self._options, remotes=self._reading.remotes, default_draft=draft
             )
         except GrammarError as error:

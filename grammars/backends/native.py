@@ -65,7 +65,7 @@ class NativeBackend:
     def warm(self) -> None:
         workshop = self._current()
         with workshop.lock:
-            machine, endings = schema_machine("{}", workshop.lexis)
+            machine, endings, _ = schema_machine("{}", workshop.lexis)
         workshop.view(machine, endings.complete).cursor().mask_row()
 
     def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
@@ -75,10 +75,10 @@ class NativeBackend:
         with workshop.lock:
             workshop.lexis.arena.fuel = _COMPILE_FUEL
             try:
-                machine, complete = _machine(spec, workshop)
+                machine, complete, diagnostics = _machine(spec, on_unsupported, workshop)
             except FuelError as error:
                 raise GrammarError("grammar_too_large", _TOO_LARGE) from error
-        return NativeGrammar(workshop.view(machine, complete), [])
+        return NativeGrammar(workshop.view(machine, complete), diagnostics)
 
     def _compile_ebnf(self, spec: Ebnf) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
@@ -121,12 +121,14 @@ class NativeGrammar:
         return self.view.cursor()
 
 
-def _machine(spec: GrammarSpec, workshop: _Workshop) -> tuple[Machine, Complete]:
+def _machine(
+    spec: GrammarSpec, on_unsupported: OnUnsupported, workshop: _Workshop
+) -> tuple[Machine, Complete, list[Diagnostic]]:
     lexis = workshop.lexis
     match spec:
         case JsonSchema(schema=text, whitespace=whitespace):
-            made = schema_machine(text, lexis, SchemaOptions(whitespace=whitespace))
-            return made.machine, made.endings.complete
+            made = schema_machine(text, lexis, SchemaOptions(whitespace=whitespace, on_unsupported=on_unsupported))
+            return made.machine, made.endings.complete, made.diagnostics
         case Regex(pattern=pattern):
             expr = workshop.plain.whole(pattern)
             if not lexis.arena.is_live(expr):
@@ -138,4 +140,4 @@ def _machine(spec: GrammarSpec, workshop: _Workshop) -> tuple[Machine, Complete]
             message = f"The native backend does not compile {type(spec).__name__} yet; use xgrammar, or auto."
             raise GrammarError("unsupported_backend", message)
     machine = text_machine(lexis.lexicon, expr)
-    return machine, lambda state, used, text: rest_of_text(machine, state)
+    return machine, lambda state, used, text: rest_of_text(machine, state), []

@@ -19,7 +19,7 @@ from grammars.json_schema.reading import Reader
 from grammars.json_schema.values import Values
 from grammars.json_schema.witness import Witnesses
 from grammars.machine import Machine
-from grammars.spec import GrammarError
+from grammars.spec import Diagnostic, GrammarError, OnUnsupported
 from grammars.words import WordTries
 
 
@@ -32,13 +32,15 @@ class SchemaOptions:
     assert_format: bool = True
     max_digits: int | None = 32
     """Digits that a number may have before its point, and behind it."""
+    on_unsupported: OnUnsupported = "error"
 
 
 class SchemaMachine(NamedTuple):
-    """A machine, and how its texts can be ended."""
+    """A machine, how its texts can be ended, and what it does not enforce."""
 
     machine: Machine
     endings: Endings
+    diagnostics: list[Diagnostic]
 
 
 def schema_machine(
@@ -51,15 +53,28 @@ def schema_machine(
 ) -> SchemaMachine:
     """The machine of a schema. Raises GrammarError, and FuelError where it takes too many steps."""
     documents = Documents(text, remotes=remotes, default_draft=default_draft)
-    reader = Reader(documents, Formulas(), assert_format=options.assert_format)
-    values = Values(reader, lexis, max_digits=options.max_digits)
-    inhabited = Inhabited(values, options.property_order)
+    left: dict[str, str] = {}
+    while True:
+        reader = Reader(documents, Formulas(), assert_format=options.assert_format, ignored=left)
+        values = Values(reader, lexis, max_digits=options.max_digits)
+        inhabited = Inhabited(values, options.property_order)
+        diagnosis = Diagnosis(reader, inhabited, assert_format=options.assert_format)
+        refused = {error.pointer or "": error for error in diagnosis.refusals()}
+        if not refused:
+            break
+        for pointer, error in refused.items():
+            if options.on_unsupported == "error" or pointer in left:
+                raise error
+            left[pointer] = error.message
     if not inhabited.has_value(reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
-    for error in Diagnosis(reader, inhabited, assert_format=options.assert_format).refusals():
-        raise error
     words = WordTries()
     phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words)
     machine = Machine(lexis.lexicon, words, phases)
-    witnesses = Witnesses(values, options.property_order)
-    return SchemaMachine(machine, Endings(machine, phases, values, inhabited.objects, witnesses))
+    endings = Endings(machine, phases, values, inhabited.objects, Witnesses(values, options.property_order))
+    return SchemaMachine(machine, endings, [_left(pointer, message) for pointer, message in left.items()])
+
+
+def _left(pointer: str, message: str) -> Diagnostic:
+    """A keyword that is left to the final validation."""
+    return Diagnostic(pointer, pointer.rpartition("/")[2], "validated", message)

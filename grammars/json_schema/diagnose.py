@@ -63,7 +63,7 @@ class Diagnosis:
         for formula in self._schemas():
             node = formula.schema[0]
             if isinstance(node.value, dict):
-                yield from self._refused(formula, Keywords(node))
+                yield from self._refused(formula, self._reader.keywords(node))
 
     def findings(self) -> Iterator[Finding]:
         """Every keyword of every subschema that can apply."""
@@ -102,7 +102,7 @@ class Diagnosis:
 
     def _found(self, formula: Formula, node: Node) -> Iterator[Finding]:
         assert isinstance(node.value, dict)
-        keywords = Keywords(node)
+        keywords = self._reader.keywords(node)
         refused = {error.pointer: error.message for error in self._refused(formula, keywords)}
         hidden = "$ref" in node.value and node.draft in REF_HIDES_SIBLINGS
         for keyword, value in node.value.items():

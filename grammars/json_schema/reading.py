@@ -6,7 +6,7 @@ down to draft 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
@@ -61,7 +61,8 @@ _ARRAY: Final = frozenset({"items", "prefixItems", "additionalItems", "minItems"
 class Keywords:
     """The keywords of one schema that mean something in its dialect."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, ignored: Collection[str] = ()) -> None:
+        """`ignored`: the pointers of keywords that are to mean nothing."""
         value = node.value
         assert isinstance(value, dict)
         self.node = node
@@ -72,6 +73,9 @@ class Keywords:
             self.values = {key: each for key, each in value.items() if key in known}
             if "const" in value and node.draft != "4" and "enum" in known:  # any value is right for it
                 self.values["const"] = value["const"]
+
+        if ignored:
+            self.values = {key: each for key, each in self.values.items() if self.pointer(key) not in ignored}
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self.values
@@ -86,11 +90,19 @@ class Keywords:
 class Reader:
     """Formulas of one schema's subschemas."""
 
-    def __init__(self, documents: Documents, formulas: Formulas, *, assert_format: bool) -> None:
+    def __init__(
+        self, documents: Documents, formulas: Formulas, *, assert_format: bool, ignored: Collection[str] = ()
+    ) -> None:
+        """`ignored`: the pointers of keywords that are left to somebody else."""
         self.documents, self.formulas = documents, formulas
+        self._ignored = ignored
         self._assert_format = assert_format
         self._read: dict[Formula, Formula] = {}
         self.root = self._schema(documents.root, ())
+
+    def keywords(self, node: Node) -> Keywords:
+        """Of a schema that is an object."""
+        return Keywords(node, self._ignored)
 
     def look_inside(self, schema: Formula) -> Formula:
         """What a SCHEMA formula stands for. Raises GrammarError."""
@@ -118,7 +130,7 @@ class Reader:
         if not isinstance(node.value, dict):
             yield self._schema(node, scope)
             return
-        keywords = Keywords(node)
+        keywords = self.keywords(node)
         if "unevaluatedProperties" in keywords or "unevaluatedItems" in keywords:
             from grammars.json_schema.unevaluated import cases  # which reads schemas with this reader
 

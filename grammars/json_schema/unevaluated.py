@@ -54,7 +54,7 @@ class _Cases:
             raise GrammarError("invalid_schema", message, pointer=node.pointer)
         self._open.add((node, scope))
         try:
-            keywords = Keywords(node)
+            keywords = self._reader.keywords(node)
             found = [self._own(keywords, scope)]
             for group in self._groups(keywords, scope):
                 found = [self._joined(left, right) for left in found for right in group]

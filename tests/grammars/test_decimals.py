@@ -97,7 +97,8 @@ def test_every_state_that_is_reached_can_be_completed(numbers: DecimalRange, tex
 def test_numbers_in_and_out_of_a_range(numbers: DecimalRange, right: list[str], wrong: list[str]) -> None:
     for text in right:
         state = after(numbers, text)
-        assert state is not None and numbers.accepts(state), text
+        assert state is not None, text
+        assert numbers.accepts(state), text
     for text in wrong:
         state = after(numbers, text)
         assert state is None or not numbers.accepts(state), text

@@ -27,7 +27,7 @@ LEXIS = Lexis()
 
 
 def view_of(schema: Any, options: SchemaOptions = ANY_ORDER) -> MachineView:
-    machine, endings = schema_machine(json.dumps(schema), LEXIS, options)
+    machine, endings, _ = schema_machine(json.dumps(schema), LEXIS, options)
     return MachineView(machine, TokenMasks(machine, BYTES, {}), LEXIS.arena, threading.RLock(), endings.complete)
 
 
@@ -186,6 +186,17 @@ def test_what_cannot_be_enforced_is_refused_by_pointer(schema: Any, code: str, p
         view_of(schema)
     assert caught.value.code == code
     assert caught.value.pointer == pointer
+
+
+def test_what_is_left_to_validation_is_said_by_pointer() -> None:
+    schema = {"items": {"type": "number"}, "uniqueItems": True, "type": "array", "maxItems": 2}
+    options = SchemaOptions(whitespace="any", on_unsupported="validate")
+    machine, _, diagnostics = schema_machine(json.dumps(schema), LEXIS, options)
+    assert [(each.pointer, each.keyword, each.status) for each in diagnostics] == [
+        ("/uniqueItems", "uniqueItems", "validated")
+    ]
+    assert machine.accepts(machine.run(machine.start(), b"[1, 1]"))
+    assert not machine.accepts(machine.run(machine.start(), b"[1, 1, 1]"))
 
 
 def test_recursion_that_never_ends_is_told_from_one_that_can() -> None:
