@@ -36,8 +36,10 @@ class Automaton(Protocol):
     It and its states are hashable, and only finitely many states can be reached.
     """
 
-    never_ends_dead: bool
-    """Whether from every state that `step` gives acceptance can be reached, so that nobody need search for it."""
+    @property
+    def never_ends_dead(self) -> bool:
+        """Whether from every state that `step` gives acceptance can be reached, so that nobody need search for it."""
+        ...
 
     def step(self, state: Any, byte: int) -> Any | None:
         """The state after a byte, None where nothing can match any more."""
@@ -94,14 +96,14 @@ class ByteRegexes:
 
     # ---- expressions
 
-    def bytes(self, mask: ByteSet) -> int:
+    def one_of(self, mask: ByteSet) -> int:
         """One byte out of a set."""
         return self._node((_BYTES, mask), nullable=False, positive=True) if mask else NOTHING
 
     def literal(self, text: bytes) -> int:
         made = EMPTY
         for byte in reversed(text):
-            made = self._pair(self.bytes(1 << byte), made)
+            made = self._pair(self.one_of(1 << byte), made)
         return made
 
     def literals(self, texts: Iterable[bytes]) -> int:
@@ -135,7 +137,7 @@ class ByteRegexes:
         if EMPTY in members and any(self._nullable[part] for part in members if part != EMPTY):
             members.discard(EMPTY)
         if mask:
-            members.add(self.bytes(mask))
+            members.add(self.one_of(mask))
         if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
             return ALL
         return self._set_node(_UNION, members, NOTHING, nullable=any(self._nullable[part] for part in members))
@@ -156,7 +158,7 @@ class ByteRegexes:
         if mask != ALL_BYTES:
             if not mask:
                 return NOTHING
-            members.add(self.bytes(mask))
+            members.add(self.one_of(mask))
         if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
             return NOTHING
         return self._set_node(_INTER, members, ALL, nullable=all(self._nullable[part] for part in members))
@@ -229,7 +231,7 @@ class ByteRegexes:
 
     def listed(self, expr: int, most: int) -> list[bytes] | None:
         """All texts that match, where nothing in the expression is endless and there are at most so many of them."""
-        if not self._is_finite(expr):
+        if not self.is_finite(expr):
             return None
         found: list[bytes] = []
         waiting = [(expr, b"")]
@@ -243,7 +245,7 @@ class ByteRegexes:
                 return None
         return found
 
-    def _is_finite(self, expr: int) -> bool:
+    def is_finite(self, expr: int) -> bool:
         """Whether the form of an expression tells that only finitely many texts match."""
         known, waiting = self._finite, [expr]
         while waiting:
@@ -345,7 +347,7 @@ class ByteRegexes:
             if end - begin == 1:
                 parts.append(self.literal(texts[begin][depth:]))
             else:
-                parts.append(self._pair(self.bytes(1 << byte), self._trie(texts[begin:end], depth + 1)))
+                parts.append(self._pair(self.one_of(1 << byte), self._trie(texts[begin:end], depth + 1)))
             begin = end
         return self.union(*parts)
 

@@ -277,7 +277,7 @@ def _scaled(number: Decimal, scale: int) -> int:
     assert isinstance(exponent, int)
     whole = int("".join(map(str, digits)))
     moved = exponent + scale
-    value = whole * 10**moved if moved >= 0 else whole // 10**-moved
+    value: int = whole * 10**moved if moved >= 0 else whole // 10**-moved
     return -value if sign else value
 
 

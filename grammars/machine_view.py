@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
 from grammars.byte_regex import ByteRegexes
@@ -14,6 +15,7 @@ from grammars.json_strings import spellings, value_of
 from grammars.machine import Machine
 from grammars.token_masks import TokenMasks, tokens_behind
 from grammars.vocabulary import Vocabulary
+from grammars.words import NO_NODE
 
 _STRUCTURE: Final = frozenset(b'"{}[]')
 """Bytes without which a token neither ends a text nor opens or closes a container."""
@@ -38,6 +40,7 @@ class MachineView:
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self._end_row: MaskRow | None = None
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
+        self._with_begun_text: dict[int, tuple[int, ...]] = {}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -101,12 +104,53 @@ class MachineView:
         """The tokens of a state's row in which a text that must be distinct begins and ends."""
         known = self._with_whole_text.get(state)
         if known is None:
-            ids = self.vocabulary.with_two_quotes
-            allowed = ids[(row[ids >> 5] >> (ids & 31)) & 1 > 0]
+            tokens = self.vocabulary.tokens
             known = self._with_whole_text[state] = tuple(
-                int(token_id) for token_id in allowed if self._has_whole_text(state, self.vocabulary.tokens[token_id])
+                token_id
+                for token_id in _in_row(row, self.vocabulary.with_two_quotes)
+                if self._has_whole_text(state, tokens[token_id])
             )
         return known
+
+    def with_begun_text(self, state: int, row: MaskRow) -> tuple[int, ...]:
+        """The tokens of a state's row that end within a text that must be distinct, of which there are not endless."""
+        known = self._with_begun_text.get(state)
+        if known is None:
+            tokens, found = self.vocabulary.tokens, []
+            if self._may_exhaust(state):
+                found = [
+                    token_id
+                    for token_id in _in_row(row, self.vocabulary.with_inner_quote)
+                    if self.is_exhaustible(self.run(state, tokens[token_id]))
+                ]
+            known = self._with_begun_text[state] = tuple(found)
+        return known
+
+    def _may_exhaust(self, state: int) -> bool:
+        """Whether the next text that must be distinct, if it begins with a quotation mark here, may be used up."""
+        return any(self.is_exhaustible(self.run(state, begin + b'"')) for begin in (b"", b",", b", "))
+
+    def is_exhaustible(self, state: int) -> bool:
+        """Whether a state stands in a text that must be distinct, of which there are not endless."""
+        if state == DEAD or not self.machine.phase(state).is_distinct:
+            return False
+        phase, (_, lexeme, _) = self.machine.phase(state), self.machine.places[state]
+        return phase.most >= 0 or all(map(self._arena.is_finite, self.machine.lexicon.exprs(lexeme)))
+
+    def is_exhausted(self, state: int, text: bytes, used: frozenset[str]) -> bool:
+        """Whether a text that must be distinct and was begun with `text` can only end as one that was used."""
+        machine = self.machine
+        phase, (_, lexeme, extra) = machine.phase(state), machine.places[state]
+        if phase.root != NO_NODE:
+            if extra >= 0 and any(True for _ in machine.words.words_below(extra, phase.totals)):
+                return False
+        elif phase.most >= 0:
+            return extra == phase.most and bool(machine.lexicon.boundary[lexeme]) and value_of(text) in used
+        with self._lock:
+            self._refuel()
+            most = len(used) + 1
+            endings = [self._arena.listed(expr, most) for expr in machine.lexicon.exprs(lexeme)]
+        return all(ends is not None and all(value_of((text + end)[:-1]) in used for end in ends) for ends in endings)
 
     def _has_whole_text(self, state: int, token: bytes) -> bool:
         begun = False
@@ -130,6 +174,12 @@ class MachineView:
 
     def _refuel(self) -> None:
         self._arena.fuel = self.machine.fuel = _FUEL
+
+
+def _in_row(row: MaskRow, ids: NDArray[np.int64]) -> list[int]:
+    """Those of some tokens that a row allows."""
+    allowed: list[int] = ids[(row[ids >> 5] >> (ids & 31)) & 1 > 0].tolist()
+    return allowed
 
 
 class MachineCursor:
@@ -223,8 +273,31 @@ class MachineCursor:
             for word in self._used[-1]:
                 for form in spellings(word):
                     if form.startswith(text):
-                        found += tokens_behind(view.vocabulary.trie, form[len(text) :] + b'"').tolist()
+                        rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
+                        found += tokens_behind(view.vocabulary.trie, rest).tolist()
+        elif self._used and self._used[-1]:
+            found += [token_id for token_id in view.with_begun_text(self._state, row) if self._is_dead_end(token_id)]
         return found
+
+    def _without_way_out(self, form: bytes, begun: int) -> bytes | None:
+        """What of a used text, its first `begun` bytes read, leads where nothing but used texts can come of it."""
+        view, state = self._view, self._state
+        if not view.is_exhaustible(state):
+            return None
+        for end in range(begun + 1, len(form) + 1):
+            state = view.run(state, form[end - 1 : end])
+            if state == DEAD:
+                return None
+            if view.is_exhausted(state, form[:end], self._used[-1]):
+                return form[begun:end]
+        return None
+
+    def _is_dead_end(self, token_id: int) -> bool:
+        after = self._after_id(token_id)
+        if after is None:
+            return True
+        state, used, text = after
+        return text is not None and self._view.is_exhausted(state, text, used[-1])
 
     def _after_id(self, token_id: int) -> tuple[int, Used, bytes | None] | None:
         return self._after(self._view.vocabulary.tokens[token_id])

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
 from grammars.expr import MAX_CHAR, Ranges
-from grammars.regex_syntax import Ahead, Chars, Concat, End, Node, Repeat, Start, Union, parse
+from grammars.regex_syntax import ECMA, Ahead, Chars, Concat, Dialect, End, Node, Repeat, Start, Union, parse
 from grammars.spec import GrammarError
 
 ANY_CHAR: Final[Ranges] = ((0, 0xD7FF), (0xE000, MAX_CHAR))
@@ -29,17 +29,17 @@ class _Rest(NamedTuple):
 class RegexLanguage:
     """Patterns as expressions of one arena. `chars` spells a set of characters in bytes: as UTF-8, or as in JSON."""
 
-    def __init__(self, arena: ByteRegexes, chars: Callable[[Ranges], int]) -> None:
-        self._arena, self._chars = arena, chars
+    def __init__(self, arena: ByteRegexes, chars: Callable[[Ranges], int], dialect: Dialect = ECMA) -> None:
+        self._arena, self._chars, self._dialect = arena, chars, dialect
         self.any_text = arena.repeat(chars(ANY_CHAR))
 
     def whole(self, pattern: str) -> int:
         """The texts that match as a whole. Raises GrammarError with line and column."""
-        return self._read(pattern, parse(pattern), _Rest(EMPTY, EMPTY), at_start=True)
+        return self._read(pattern, parse(pattern, self._dialect), _Rest(EMPTY, EMPTY), at_start=True)
 
     def anywhere(self, pattern: str) -> int:
         """The texts that hold a match, as `pattern` in JSON Schema has it. Raises GrammarError with line and column."""
-        tree, rest = parse(pattern), _Rest(self.any_text, self.any_text)
+        tree, rest = parse(pattern, self._dialect), _Rest(self.any_text, self.any_text)
         first = self._read(pattern, tree, rest, at_start=True)
         later = self._read(pattern, tree, rest, at_start=False)
         return self._arena.union(first, self._arena.concat(self._some_text(), later))

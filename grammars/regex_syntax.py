@@ -1,13 +1,13 @@
-"""The syntax of regular expressions as JSON Schema means them: ECMA-262 with what Rust's regex crate adds, as a tree.
+"""The syntax of regular expressions, that of ECMA-262 with what Rust's regex crate and Python's `re` add, as a tree.
 
-Classes are those of ECMA-262 (`\\d` and `\\w` are ASCII, `\\s` is Unicode's white space), in code points throughout, as
-under the `u` flag. What cannot be read into a regular language is refused by name: back-references, look-behind, word
-boundaries, atomic groups, possessive and conditional groups.
+A dialect says what the short classes mean, in code points throughout. What cannot be read into a regular language is
+refused by name: back-references, look-behind, word boundaries, atomic groups, possessive and conditional groups.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -84,9 +84,7 @@ SPACE: Final = normalise(
         0xFEFF,
     )
 )
-_LINE_ENDS: Final = normalise([(0x0A, 0x0A), (0x0D, 0x0D), (0x2028, 0x2029)])
 _ESCAPED: Final = {"t": 0x09, "n": 0x0A, "v": 0x0B, "f": 0x0C, "r": 0x0D, "a": 0x07, "e": 0x1B}
-_CLASSES: Final = {"d": DIGIT, "w": WORD, "s": SPACE}
 _POSIX: Final = {
     "alnum": ((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A)),
     "alpha": ((0x41, 0x5A), (0x61, 0x7A)),
@@ -116,21 +114,40 @@ _REFUSED_GROUPS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the short classes mean, and which characters `.` does not match."""
+
+    classes: Mapping[str, Ranges]
+    line_ends: Ranges
+
+
+ECMA: Final = Dialect({"d": DIGIT, "w": WORD, "s": SPACE}, normalise([(0x0A, 0x0A), (0x0D, 0x0D), (0x2028, 0x2029)]))
+"""As `pattern` in JSON Schema means them: `\\d` and `\\w` are ASCII, `\\s` is Unicode's white space."""
+
+
+@lru_cache(maxsize=1)
+def python_dialect() -> Dialect:
+    """As Python's `re` means them in texts: by the Unicode tables of the interpreter."""
+    return Dialect({letter: _runs(re.compile(rf"\{letter}+")) for letter in "dws"}, ((0x0A, 0x0A),))
+
+
+@dataclass(frozen=True, slots=True)
 class _Flags:
     ignore_case: bool = False
     dot_all: bool = False
     multi_line: bool = False
+    verbose: bool = False
 
 
-def parse(pattern: str) -> Node:
+def parse(pattern: str, dialect: Dialect = ECMA) -> Node:
     """The tree of a pattern. Raises GrammarError: invalid_regex or unsupported_regex, with line and column."""
-    return _Parser(pattern).whole()
+    return _Parser(pattern, dialect).whole()
 
 
 class _Parser:
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, dialect: Dialect) -> None:
         self._text, self._at, self._depth = pattern, 0, 0
-        self._flags = _Flags()
+        self._flags, self._dialect = _Flags(), dialect
 
     def whole(self) -> Node:
         made = self._alternatives()
@@ -149,7 +166,7 @@ class _Parser:
 
     def _sequence(self) -> Node:
         parts: list[Node] = []
-        while self._at < len(self._text) and self._text[self._at] not in "|)":
+        while self._further() and self._text[self._at] not in "|)":
             begin = self._at
             atom = self._atom()
             if atom is not None:
@@ -176,7 +193,14 @@ class _Parser:
             self._fail("invalid_regex", "a quantifier follows a quantifier", self._at)
         return Repeat(atom, least, most)
 
+    def _further(self) -> bool:
+        """Whether anything is left, behind what verbose mode has for nothing: blanks and comments."""
+        if self._flags.verbose and (blank := _BLANK.match(self._text, self._at)):
+            self._at = blank.end()
+        return self._at < len(self._text)
+
     def _counts(self) -> tuple[int, int | None] | None:
+        self._further()
         for mark, counts in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):
             if self._take(mark):
                 return counts
@@ -199,7 +223,7 @@ class _Parser:
             case "[":
                 return Chars(self._folded(self._class()))
             case ".":
-                return Chars(complement([] if self._flags.dot_all else _LINE_ENDS))
+                return Chars(complement([] if self._flags.dot_all else self._dialect.line_ends))
             case "^" | "$":
                 self._refuse_multi_line(begin)
                 return Start() if char == "^" else End()
@@ -244,11 +268,11 @@ class _Parser:
         return body if ahead is None else Ahead(body, ahead == "!", begin)
 
     def _switched(self, on: str, off: str, begin: int) -> _Flags:
-        names = {"i": "ignore_case", "s": "dot_all", "m": "multi_line"}
+        names = {"i": "ignore_case", "s": "dot_all", "m": "multi_line", "x": "verbose"}
         flags = self._flags
         for letters, value in ((on, True), (off, False)):
             for letter in letters:
-                if letter not in "imsu":
+                if letter not in "imsux":
                     self._fail("unsupported_regex", f"it uses the flag `{letter}`", begin)
                 if letter in names:
                     flags = replace(flags, **{names[letter]: value})
@@ -279,7 +303,7 @@ class _Parser:
         """What the escape whose backslash stands at `begin` means, in a class or outside."""
         char = self._text[self._at]
         self._at += 1
-        if ranges := _CLASSES.get(char.lower()):
+        if ranges := self._dialect.classes.get(char.lower()):
             return ranges if char.islower() else complement(ranges)
         if char in "pP":
             return self._property(begin, negative=char == "P")
@@ -399,6 +423,7 @@ _COUNT: Final = re.compile(r"\{(?=,?\d)(\d*)(,?)(\d*)\}")
 _OPENING: Final = re.compile(
     r"\(\?(?:(?P<ahead>[=!])|P?<\w+>|(?P<on>[a-zA-Z]*)(?:-(?P<off>[a-zA-Z]+))?(?P<scope>[:)]))"
 )
+_BLANK: Final = re.compile(r"(?:\s|#[^\n]*)+")
 _HEXADECIMAL: Final = re.compile(
     r"\\(?:[xu]\{([0-9a-fA-F]{1,8})\}|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"
 )
@@ -420,14 +445,15 @@ def _all_chars() -> str:
 def property_ranges(name: str) -> Ranges | None:
     """The characters of a Unicode property (`L`, `Letter`, `Script=Greek`); None where there is none of that name."""
     try:
-        runs = regex.compile(rf"\p{{{name}}}+").finditer(_all_chars())
+        return _runs(regex.compile(rf"\p{{{name}}}+"))
     except regex.error:
         return None
-    return normalise(_split_at_surrogates((ord(run[0][0]), ord(run[0][-1])) for run in runs))
 
 
-def _split_at_surrogates(runs):  # type: ignore[no-untyped-def]
-    return intersect(runs, [(0, MAX_CHAR)])
+def _runs(pattern: re.Pattern[str] | regex.Pattern[str]) -> Ranges:
+    """The characters that a pattern matches in a row."""
+    runs = ((run[0][0], run[0][-1]) for run in pattern.finditer(_all_chars()))
+    return intersect([(ord(first), ord(last)) for first, last in runs], [(0, MAX_CHAR)])
 
 
 @lru_cache(maxsize=1)

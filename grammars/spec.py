@@ -15,6 +15,13 @@ Whitespace = Literal["compact", "spaced", "flexible"]
 """Whitespace between JSON tokens. `compact`: none. `spaced`: at most one space after `:` and `,`.
 `flexible`: at most one space wherever JSON allows whitespace. Never unbounded."""
 
+PropertyOrder = Literal["schema", "any"]
+"""`schema`: properties in the order in which the schema lists them. `any`: as the model likes."""
+
+UnlistedProperties = Literal["omit", "allow"]
+"""Properties of an object whose schema lists some and does not speak of others. `omit`: they are not generated.
+`allow`: they are, as they are valid."""
+
 Backend = Literal["auto", "native", "outlines", "xgrammar"]
 """`auto` takes the first backend that enforces all of the specification."""
 
@@ -30,11 +37,15 @@ class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
 
     schema: str
     whitespace: Whitespace = "spaced"
+    property_order: PropertyOrder = "schema"
+    unlisted_properties: UnlistedProperties = "omit"
+    assert_format: bool = True
+    """Whether `format` is enforced where it is known; else it is an annotation, as the drafts have it by default."""
 
     @classmethod
-    def of(cls, schema: Any, whitespace: Whitespace = "spaced") -> JsonSchema:
+    def of(cls, schema: Any, whitespace: Whitespace = "spaced", **options: Any) -> JsonSchema:
         """From a decoded schema (a mapping or a boolean)."""
-        return cls(json.dumps(schema, ensure_ascii=False, separators=(",", ":")), whitespace)
+        return cls(json.dumps(schema, ensure_ascii=False, separators=(",", ":")), whitespace, **options)
 
 
 class Regex(msgspec.Struct, frozen=True, tag="regex"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
 from grammars.lexicon import NO_TAGS, Lexicon
-from grammars.machine import LABEL_SHIFT, NO_PHASE, Machine, Place, step_place
+from grammars.machine import LABEL_SHIFT, NO_PHASE, Machine, Place, Tables, step_place
 from grammars.trie import TokenTrie
 from grammars.vocabulary import Vocabulary
 from grammars.words import child_of
@@ -204,7 +204,8 @@ def _arrays(trie: TokenTrie) -> tuple[NDArray[np.uint8], *tuple[NDArray[np.int32
     return trie.byte, trie.depth, trie.skip, trie.token_begin, trie.token_ids, trie.max_depth
 
 
-def _words(tables, trie, phase, extra):  # type: ignore[no-untyped-def]
+def _words(tables: Tables, trie: TokenTrie, phase: int, extra: int) -> list[tuple[int, int]]:
+    """The nodes of the trie at which a word of a phase ends that is read from `extra` on, and its label and one."""
     nodes, labels = _meet(tables, phase, extra, *_arrays(trie))
     return list(zip(nodes.tolist(), labels.tolist(), strict=True))
 

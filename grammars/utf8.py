@@ -17,7 +17,7 @@ class Utf8:
     def __init__(self, arena: ByteRegexes) -> None:
         self._arena = arena
         self._known: dict[Ranges, int] = {}
-        self._full = [arena.bytes(byte_range(0x80, 0xBF))]
+        self._full = [arena.one_of(byte_range(0x80, 0xBF))]
         for _ in range(2):
             self._full.append(arena.concat(self._full[0], self._full[-1]))
 
@@ -25,7 +25,7 @@ class Utf8:
         """One character out of ascending, disjoint ranges of code points, none of them a surrogate."""
         found = self._known.get(ranges)
         if found is None:
-            parts = [self._arena.bytes(byte_range(low, min(high, 0x7F))) for low, high in ranges if low < 0x80]
+            parts = [self._arena.one_of(byte_range(low, min(high, 0x7F))) for low, high in ranges if low < 0x80]
             for tails, (least, most, mark) in enumerate(_LENGTHS, 1):
                 inside = [(max(low, least), min(high, most)) for low, high in ranges if low <= most and high >= least]
                 parts.append(self._block(inside, tails, mark))
@@ -50,10 +50,10 @@ class Utf8:
             rest = self._tail(inside, tails)
             leads[rest] = leads.get(rest, 0) | 1 << mark + lead
         arena = self._arena
-        return arena.union(NOTHING, *(arena.concat(arena.bytes(mask), rest) for rest, mask in leads.items()))
+        return arena.union(NOTHING, *(arena.concat(arena.one_of(mask), rest) for rest, mask in leads.items()))
 
     def _tail(self, ranges: list[tuple[int, int]], tails: int) -> int:
         """The bytes after the first, for ranges of their bits."""
         if tails > 1:
             return self._block(ranges, tails - 1, 0x80)
-        return self._arena.union(*(self._arena.bytes(byte_range(0x80 + low, 0x80 + high)) for low, high in ranges))
+        return self._arena.union(*(self._arena.one_of(byte_range(0x80 + low, 0x80 + high)) for low, high in ranges))

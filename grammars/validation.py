@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal, InvalidOperation, localcontext
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from grammars.spec import GrammarError
 from grammars.workers import WorkerPool
 
 _MESSAGE_CHARS: Final = 300
+_MOST_DIGITS: Final = 1000
 _CACHED_CHARS: Final = 1 << 16
 """Schemas up to this length are kept parsed; what a worker holds counts against its memory limit."""
 
@@ -64,14 +66,15 @@ def validate(schema_json: str, text: str) -> tuple[str, str, str] | None:
 
     validator = (_validator if len(schema_json) <= _CACHED_CHARS else _validator.__wrapped__)(schema_json)
     try:
-        instance = json.loads(text, parse_constant=_refuse_constant)
+        instance = read_exactly(text)
     except RecursionError:
         return "the text is nested too deeply to be checked", "", ""
     except ValueError as fault:
         return f"the text is not JSON: {fault}"[:_MESSAGE_CHARS], "", ""
     try:
-        error: Any = next(validator.iter_errors(instance), None)
-    except OverflowError:
+        with localcontext(prec=_MOST_DIGITS):
+            error: Any = next(validator.iter_errors(instance), None)
+    except (OverflowError, InvalidOperation):
         return "a number is too large to be compared with those of the schema", "", ""
     except Exception as failure:
         if "Unresolvable" not in type(failure).__name__ and "WrappedReferencing" not in type(failure).__name__:
@@ -90,9 +93,23 @@ def _validator(schema_json: str) -> Any:
     from jsonschema.validators import validator_for
     from referencing import Registry
 
-    schema = json.loads(schema_json)
+    schema = read_exactly(schema_json)
     draft: Any = validator_for(schema, default=Draft202012Validator)
     return draft(schema, registry=Registry())
+
+
+def read_exactly(text: str) -> Any:
+    """A JSON text, its numbers by their value and not by the nearest double: 19.99 is a multiple of 0.01.
+
+    Raises ValueError and RecursionError.
+    """
+    return json.loads(text, parse_float=_exact, parse_constant=_refuse_constant)
+
+
+def _exact(spelt: str) -> int | Decimal:
+    number = Decimal(spelt)
+    is_whole = abs(number.adjusted()) < _MOST_DIGITS and number == number.to_integral_value()
+    return int(number) if is_whole else number
 
 
 def _refuse_constant(name: str) -> Any:

@@ -71,6 +71,11 @@ class Vocabulary:
         """The tokens with two quotation marks and more, ascending: in JSON a string may begin and end in them."""
         return np.array([i for i, token in enumerate(self.tokens) if token.count(b'"') > 1], np.int64)
 
+    @cached_property
+    def with_inner_quote(self) -> NDArray[np.int64]:
+        """The tokens that go on behind a quotation mark, ascending: in JSON a string may begin in them."""
+        return np.array([i for i, token in enumerate(self.tokens) if b'"' in token[:-1]], np.int64)
+
     @classmethod
     def from_pretrained(cls, folder: str | Path, size: int | None = None) -> Vocabulary:
         """Reads tokenizer.json of a folder in Hugging Face layout, and the end-of-sequence ids of the files beside it.

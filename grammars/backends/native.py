@@ -16,6 +16,7 @@ from grammars.lazy_view import LazyTokenView
 from grammars.machine import Machine
 from grammars.machine_view import Complete, MachineView
 from grammars.regex_language import RegexLanguage
+from grammars.regex_syntax import python_dialect
 from grammars.spec import Choice, Diagnostic, Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
 from grammars.token_masks import Interior, TokenMasks, interior_of
 from grammars.utf8 import Utf8
@@ -34,7 +35,7 @@ class _Workshop:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.lock = threading.RLock()
         self.lexis = Lexis()
-        self.plain = RegexLanguage(self.lexis.arena, Utf8(self.lexis.arena).chars)
+        self.plain = RegexLanguage(self.lexis.arena, Utf8(self.lexis.arena).chars, python_dialect())
         self.interiors: dict[int, Interior] = {}
         self._vocabulary = vocabulary
 
@@ -121,13 +122,23 @@ class NativeGrammar:
         return self.view.cursor()
 
 
+def _schema_options(spec: JsonSchema, on_unsupported: OnUnsupported) -> SchemaOptions:
+    return SchemaOptions(
+        whitespace=spec.whitespace,
+        property_order=spec.property_order,
+        assert_format=spec.assert_format,
+        unlisted_properties=spec.unlisted_properties,
+        on_unsupported=on_unsupported,
+    )
+
+
 def _machine(
     spec: GrammarSpec, on_unsupported: OnUnsupported, workshop: _Workshop
 ) -> tuple[Machine, Complete, list[Diagnostic]]:
     lexis = workshop.lexis
     match spec:
-        case JsonSchema(schema=text, whitespace=whitespace):
-            made = schema_machine(text, lexis, SchemaOptions(whitespace=whitespace, on_unsupported=on_unsupported))
+        case JsonSchema(schema=text):
+            made = schema_machine(text, lexis, _schema_options(spec, on_unsupported))
             return made.machine, made.endings.complete, made.diagnostics
         case Regex(pattern=pattern):
             expr = workshop.plain.whole(pattern)

@@ -16,8 +16,8 @@ from grammars.spec import GrammarError
 class ArrayFrame(NamedTuple):
     """An open array between two items. Equal frames admit the same."""
 
-    index: int
-    """Of the next item, as far as it matters."""
+    num_items: int
+    """Those before, as far as it matters."""
     most_counted: int
     """The index beyond which the index does not matter."""
     threads: frozenset[Thread]
@@ -51,19 +51,21 @@ class Arrays:
     def accepted(self, frame: ArrayFrame) -> frozenset[int]:
         """The owners whose formula holds if the array ends here."""
         return frozenset(
-            thread.owner for thread in frame.threads if self._ends(Conjunction(thread.claims, thread.open), frame.index)
+            thread.owner
+            for thread in frame.threads
+            if self._ends(Conjunction(thread.claims, thread.open), frame.num_items)
         )
 
     def edges(self, frame: ArrayFrame) -> tuple[Edge, ...]:
         """What the next item may be asked for; nothing where there may be none."""
         known = self._edges.get(frame)
         if known is None:
-            after = min(frame.index + 1, frame.most_counted)
+            after = min(frame.num_items + 1, frame.most_counted)
             doubts = self.num_doubts
             known = tuple(
                 Edge(value, Thread(thread.owner, *rest))
                 for thread in frame.threads
-                for value, rest in self._ways(Conjunction(thread.claims, thread.open), frame.index)
+                for value, rest in self._ways(Conjunction(thread.claims, thread.open), frame.num_items)
                 if self._is_live(rest, after, frame.most_counted)
             )
             if known or doubts == self.num_doubts:
@@ -76,7 +78,7 @@ class Arrays:
 
     def after(self, frame: ArrayFrame, threads: Iterable[Thread]) -> ArrayFrame:
         """The frame behind an item."""
-        return ArrayFrame(min(frame.index + 1, frame.most_counted), frame.most_counted, undominated(threads))
+        return ArrayFrame(min(frame.num_items + 1, frame.most_counted), frame.most_counted, undominated(threads))
 
     # ---- going on
 

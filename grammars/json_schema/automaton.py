@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from grammars.json_schema.diagnose import Diagnosis
 from grammars.json_schema.documents import Documents
@@ -13,13 +13,12 @@ from grammars.json_schema.formula import Formulas
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.lexis import Lexis, Whitespace
 from grammars.json_schema.metaschema import Draft
-from grammars.json_schema.objects import PropertyOrder
 from grammars.json_schema.phases import JsonPhases
 from grammars.json_schema.reading import Reader
 from grammars.json_schema.values import Values
 from grammars.json_schema.witness import Witnesses
 from grammars.machine import Machine
-from grammars.spec import Diagnostic, GrammarError, OnUnsupported
+from grammars.spec import Diagnostic, GrammarError, OnUnsupported, PropertyOrder, UnlistedProperties
 from grammars.words import WordTries
 
 
@@ -30,6 +29,7 @@ class SchemaOptions:
     whitespace: Whitespace = "spaced"
     property_order: PropertyOrder = "schema"
     assert_format: bool = True
+    unlisted_properties: UnlistedProperties = "allow"
     max_digits: int | None = 32
     """Digits that a number may have before its point, and behind it."""
     on_unsupported: OnUnsupported = "error"
@@ -55,10 +55,16 @@ def schema_machine(
     documents = Documents(text, remotes=remotes, default_draft=default_draft)
     left: dict[str, str] = {}
     while True:
-        reader = Reader(documents, Formulas(), assert_format=options.assert_format, ignored=left)
+        reader = Reader(
+            documents,
+            Formulas(),
+            assert_format=options.assert_format,
+            only_listed=options.unlisted_properties == "omit",
+            ignored=left,
+        )
         values = Values(reader, lexis, max_digits=options.max_digits)
         inhabited = Inhabited(values, options.property_order)
-        diagnosis = Diagnosis(reader, inhabited, assert_format=options.assert_format)
+        diagnosis = Diagnosis(values, inhabited, assert_format=options.assert_format)
         refused = {error.pointer or "": error for error in diagnosis.refusals()}
         if not refused:
             break
@@ -72,9 +78,10 @@ def schema_machine(
     phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words)
     machine = Machine(lexis.lexicon, words, phases)
     endings = Endings(machine, phases, values, inhabited.objects, Witnesses(values, options.property_order))
-    return SchemaMachine(machine, endings, [_left(pointer, message) for pointer, message in left.items()])
+    diagnostics = [_diagnostic(pointer, "validated", message) for pointer, message in left.items()]
+    diagnostics += [_diagnostic(pointer, "approximated", message) for pointer, message in reader.narrowed.items()]
+    return SchemaMachine(machine, endings, diagnostics)
 
 
-def _left(pointer: str, message: str) -> Diagnostic:
-    """A keyword that is left to the final validation."""
-    return Diagnostic(pointer, pointer.rpartition("/")[2], "validated", message)
+def _diagnostic(pointer: str, status: Literal["approximated", "validated"], message: str) -> Diagnostic:
+    return Diagnostic(pointer, pointer.rpartition("/")[2], status, message)

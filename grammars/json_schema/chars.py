@@ -30,7 +30,7 @@ class JsonChars:
 
     def __init__(self, arena: ByteRegexes, *, all_spellings: bool) -> None:
         self._arena, self._utf8, self._all = arena, Utf8(arena), all_spellings
-        self._digits = [arena.bytes(digit) for digit in (_HEX if all_spellings else _LOWER_HEX)]
+        self._digits = [arena.one_of(digit) for digit in (_HEX if all_spellings else _LOWER_HEX)]
         self._known: dict[Ranges, int] = {}
 
     def chars(self, ranges: Ranges) -> int:
@@ -57,7 +57,7 @@ class JsonChars:
         return self._arena.concat(*(self.chars(((ord(char), ord(char)),)) for char in text))
 
     def _byte(self, char: str) -> int:
-        return self._arena.bytes(1 << ord(char))
+        return self._arena.one_of(1 << ord(char))
 
     def _escaped(self, ranges: Ranges) -> int:
         """What may follow a backslash."""
@@ -69,7 +69,7 @@ class JsonChars:
         plane = [(low, min(high, 0xFFFF)) for low, high in ranges if low <= 0xFFFF]
         beyond = [(max(low, 0x10000) - 0x10000, high - 0x10000) for low, high in ranges if high > 0xFFFF]
         coded = arena.union(self._hexadecimal(plane, 4), self._pair(beyond))
-        return arena.union(arena.bytes(letters), arena.concat(self._byte("u"), coded))
+        return arena.union(arena.one_of(letters), arena.concat(self._byte("u"), coded))
 
     def _pair(self, ranges: list[tuple[int, int]]) -> int:
         """A surrogate pair without its first `\\u`: ten bits in its first half and ten in the second."""

@@ -8,9 +8,10 @@ from typing import Final, Literal, NamedTuple
 from grammars.json_schema.dialects import REF_HIDES_SIBLINGS
 from grammars.json_schema.documents import Node
 from grammars.json_schema.formats import FORMATS
-from grammars.json_schema.formula import Formula, Op
+from grammars.json_schema.formula import Formula, Kind, Op, Unique
 from grammars.json_schema.inhabitants import Inhabited
-from grammars.json_schema.reading import Keywords, Reader
+from grammars.json_schema.reading import Keywords, within_schema
+from grammars.json_schema.values import Values
 from grammars.regex_syntax import parse
 from grammars.spec import GrammarError
 
@@ -42,6 +43,8 @@ _ANNOTATIONS: Final = frozenset(
 )
 """Keywords that the drafts know and that reject nothing."""
 
+_MOST_FRAMES: Final = 64
+
 
 class Finding(NamedTuple):
     pointer: str
@@ -55,8 +58,9 @@ class Finding(NamedTuple):
 class Diagnosis:
     """Looks at all subschemas that can apply, each once."""
 
-    def __init__(self, reader: Reader, inhabited: Inhabited, *, assert_format: bool) -> None:
-        self._reader, self._inhabited, self._assert_format = reader, inhabited, assert_format
+    def __init__(self, values: Values, inhabited: Inhabited, *, assert_format: bool) -> None:
+        self._values, self._reader = values, values.reader
+        self._inhabited, self._assert_format = inhabited, assert_format
 
     def refusals(self) -> Iterator[GrammarError]:
         """What cannot be enforced, one error for each keyword. It is the same that reading it would raise."""
@@ -73,32 +77,47 @@ class Diagnosis:
                 yield from self._found(formula, node)
 
     def _schemas(self) -> Iterator[Formula]:
-        """The SCHEMA formulas that can be reached from the root, itself among them."""
-        waiting, met = [self._reader.root], {self._reader.root}
+        """The SCHEMA formulas that can be reached from the root, itself among them, each before those inside it."""
+        waiting, met = [self._reader.root], set[Formula]()
         while waiting:
             here = waiting.pop()
-            if here.op is not Op.SCHEMA:
-                continue
-            yield here
-            for inner in self._reader.inside(here):
-                if inner not in met:
-                    met.add(inner)
-                    waiting.append(inner)
+            if here.op is Op.SCHEMA and here not in met:
+                met.add(here)
+                yield here
+                waiting += reversed(self._reader.inside(here))
 
     def _refused(self, formula: Formula, keywords: Keywords) -> Iterator[GrammarError]:
+        try:
+            self._values.restricted(formula, Kind.NULL)
+        except GrammarError as error:  # it refers to itself in place
+            yield error
         for pattern, pointer in _patterns(keywords):
             try:
                 parse(pattern)
             except GrammarError as error:
-                yield GrammarError(error.code, error.message, pointer=pointer)
-        if keywords.get("uniqueItems") is True or "unevaluatedItems" in keywords or "unevaluatedProperties" in keywords:
-            try:
-                arrays = self._inhabited.arrays
-                frame = arrays.opened([(0, formula)])
-                if frame is not None:
-                    arrays.edges(frame)
-            except GrammarError as error:
-                yield error
+                yield within_schema(error, pointer)
+        try:
+            if "unevaluatedItems" in keywords or "unevaluatedProperties" in keywords or self._asks_uniqueness(formula):
+                self._read_arrays(formula)
+        except GrammarError as error:
+            yield error
+
+    def _asks_uniqueness(self, formula: Formula) -> bool:
+        """Whether `uniqueItems` has a say in whether an array is valid, be it under `not`."""
+        of_arrays = self._values.restricted(formula, Kind.ARRAY)
+        return any(isinstance(each, Unique) for each in self._inhabited.splitter.assertions(of_arrays))
+
+    def _read_arrays(self, formula: Formula) -> None:
+        """Goes through arrays of a schema as if they were read. Raises GrammarError."""
+        arrays = self._inhabited.arrays
+        opened = arrays.opened([(0, formula)])
+        waiting = [] if opened is None else [opened]
+        met = set(waiting)
+        while waiting and len(met) < _MOST_FRAMES:
+            here = waiting.pop()
+            after = {arrays.after(here, [edge.thread]) for edge in arrays.edges(here)}
+            waiting += after - met
+            met |= after
 
     def _found(self, formula: Formula, node: Node) -> Iterator[Finding]:
         assert isinstance(node.value, dict)

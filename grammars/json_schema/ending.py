@@ -165,9 +165,9 @@ class Endings:
             for i in objects.named(frame)
             for edge in objects.edges(frame, universe.keys[i])
         ]
-        for key, texts in objects.others(frame).items():
+        for others, texts in objects.others(frame).items():
             name = within.new_text(texts, {*universe.keys, *taken})
-            names += [(key, edge, name) for edge in objects.edges(frame, key)]
+            names += [(others, edge, name) for edge in objects.edges(frame, others)]
         for key, edge, name in names:
             value = within.text(edge.value)
             if value is None:

@@ -99,6 +99,9 @@ class ObjectAssertion:
     least: int
     most: int | None
     pointer: str
+    is_open: bool | None = None
+    """Whether other keys than those listed are provided for. False where keys are listed and others are not spoken of;
+    None where neither is. Documents with other keys are valid all the same; they are only not written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

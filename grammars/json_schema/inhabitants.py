@@ -10,9 +10,10 @@ from __future__ import annotations
 from grammars.json_schema.arrays import Arrays
 from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind, Op
-from grammars.json_schema.objects import Objects, PropertyOrder
+from grammars.json_schema.objects import Objects
 from grammars.json_schema.threads import Splitter
 from grammars.json_schema.values import Values
+from grammars.spec import PropertyOrder
 
 
 class Inhabited:
@@ -20,9 +21,9 @@ class Inhabited:
 
     def __init__(self, values: Values, order: PropertyOrder) -> None:
         self._values, self._formulas = values, values.formulas
-        splitter = Splitter()
-        self.objects = Objects(values, splitter, self, order)
-        self.arrays = Arrays(values, splitter, self, Literals(values))
+        self.splitter = Splitter()
+        self.objects = Objects(values, self.splitter, self, order)
+        self.arrays = Arrays(values, self.splitter, self, Literals(values))
         self._known: dict[Formula, bool] = {self._formulas.true: True, self._formulas.false: False}
         self._open: set[Formula] = set()
         self._num_found = 0

@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import ceil, floor, gcd, lcm
 from typing import Final
 
-from grammars.byte_regex import NOTHING, ByteRegexes, byte_range, byte_set
+from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes, byte_range, byte_set
 from grammars.decimals import DecimalRange
 from grammars.json_schema.formula import Bound, Divisible, Formula, NumberAssertion, Numbers, OneOf, Op
 
@@ -36,26 +36,39 @@ class NumberAlgebra:
     """Spells sets of numbers in one arena."""
 
     def __init__(self, arena: ByteRegexes, max_digits: int | None) -> None:
-        """`max_digits` bounds the digits before and those after the point; an exponent has up to three."""
+        """`max_digits` bounds the digits before and those after the point.
+
+        With an exponent a number stays within what a double can hold, and away from zero: 1e400 is JSON, but every
+        reader makes infinity of it.
+        """
         self._arena, self._max_digits = arena, max_digits
-        digit = arena.bytes(byte_range(0x30, 0x39))
-        leading = arena.bytes(byte_range(0x31, 0x39))
+        digit = arena.one_of(byte_range(0x30, 0x39))
+        leading = arena.one_of(byte_range(0x31, 0x39))
         more = arena.repeat(digit, 0, None if max_digits is None else max_digits - 1)
         nought = arena.literal(b"0")
         self._minus = arena.literal(b"-")
         self._whole = arena.union(nought, arena.concat(leading, more))
         self._fraction = self._behind_point(digit)
         self._zero = arena.concat(nought, self._behind_point(nought))
-        mark = arena.concat(
-            arena.bytes(byte_set(b"eE")), arena.repeat(arena.bytes(byte_set(b"+-")), 0, 1), arena.repeat(digit, 1, 3)
+        nought_or_none = arena.repeat(nought, 0, 1)
+        self._exponent = arena.repeat(self._power(arena.concat(nought_or_none, arena.repeat(digit, 1, 2))), 0, 1)
+        hundreds = arena.concat(arena.one_of(byte_set(b"12")), arena.repeat(digit, 2, 2))
+        most = arena.concat(arena.literal(b"30"), arena.one_of(byte_range(0x30, 0x37)))
+        self._scientific = arena.union(
+            arena.concat(leading, arena.concat(self._fraction, self._power(arena.union(hundreds, most)))),
+            arena.concat(arena.literal(b"1.7976931348623157"), self._power(arena.literal(b"308"))),
         )
-        self._exponent = arena.repeat(mark, 0, 1)
         self._integers = arena.concat(arena.repeat(self._minus, 0, 1), self._whole, self._behind_point(nought))
         self._known: dict[DecimalRange, int] = {}
 
     def expr(self, numbers: Set) -> int:
         """The spellings of a set."""
         return self._arena.union(*(self._range(each) for each in numbers))
+
+    def _power(self, digits: int) -> int:
+        arena = self._arena
+        sign = arena.repeat(arena.one_of(byte_set(b"+-")), 0, 1)
+        return arena.concat(arena.one_of(byte_set(b"eE")), arena.concat(sign, digits))
 
     def _behind_point(self, digit: int) -> int:
         arena = self._arena
@@ -82,14 +95,16 @@ class NumberAlgebra:
         unsigned = arena.concat(self._whole, self._fraction)
         nonzero = arena.intersection(unsigned, arena.complement(self._zero))
         has_zero = not (numbers.low == 0 and numbers.low_is_open) and not (numbers.high == 0 and numbers.high_is_open)
-        parts = [arena.concat(arena.repeat(self._minus, 0, 1), self._zero)] if has_zero else []
-        if numbers.low is None:
-            parts.append(arena.concat(self._minus, nonzero))
-        if numbers.high is None:
-            parts.append(nonzero)
-        if len(parts) == 3:
-            parts = [arena.concat(arena.repeat(self._minus, 0, 1), unsigned)]
-        return arena.concat(arena.union(*parts), self._exponent)
+        optional_minus = arena.repeat(self._minus, 0, 1)
+        zero = arena.concat(optional_minus, self._zero) if has_zero else NOTHING
+        if numbers.low is not None and numbers.high is not None:  # both are 0
+            return arena.concat(zero, self._exponent)
+        if numbers.low is None and numbers.high is None:
+            sign, plain = optional_minus, arena.concat(optional_minus, unsigned if has_zero else nonzero)
+        else:
+            sign = self._minus if numbers.low is None else EMPTY
+            plain = arena.union(zero, arena.concat(sign, nonzero))
+        return arena.union(arena.concat(plain, self._exponent), arena.concat(sign, self._scientific))
 
 
 def number_set(formula: Formula) -> Set:

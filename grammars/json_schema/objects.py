@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from grammars.json_schema.formula import Assertion, Formula, Kind, ObjectAssertion
+from grammars.json_schema.reading import within_schema
 from grammars.json_schema.texts import ANY, Texts, Words
 from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitter, Thread, truth, undominated
 from grammars.json_schema.values import Values
-from grammars.spec import GrammarError
+from grammars.spec import GrammarError, PropertyOrder
 
-PropertyOrder = Literal["schema", "any"]
 _MOST_CLASSES: Final = 256
 
 KeyClass = frozenset[int]
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
     seen: int
     """[bits by key] the named keys that were there, as far as it matters."""
-    count: int
+    num_members: int
     position: int
     """The index of the least named key that may still come, in the order of the schema."""
 
@@ -294,7 +294,9 @@ class Objects:
         return self._inhabitants.has_value(formula)
 
     def _may_end(self, thread: Thread, frame: ObjectFrame) -> bool:
-        return self._ends(Conjunction(thread.claims, thread.open), frame.universe, frame.place.seen, frame.place.count)
+        return self._ends(
+            Conjunction(thread.claims, thread.open), frame.universe, frame.place.seen, frame.place.num_members
+        )
 
     def _ends(self, conjunction: Conjunction, universe: Universe, seen: int, count: int) -> bool:
         """Whether a conjunction holds of an object that ends with these keys."""
@@ -376,7 +378,8 @@ class Objects:
     # ---- universes
 
     def _universe(self, formulas: Iterable[Formula]) -> Universe:
-        everything = frozenset[ObjectAssertion]().union(*(self._splitter.assertions(f) for f in formulas))  # type: ignore[arg-type]
+        asserted = frozenset[Assertion]().union(*map(self._splitter.assertions, formulas))
+        everything = frozenset(each for each in asserted if isinstance(each, ObjectAssertion))
         known = self._universes.get(everything)
         if known is None:
             known = self._universes[everything] = self._new_universe(everything)
@@ -394,8 +397,10 @@ class Objects:
             if assertion.names is not self._formulas.true and assertion.names not in predicate_of:
                 predicate_of[assertion.names] = len(predicates)
                 predicates.append(self._values.key_algebra.listed(self._values.names(assertion.names)))
-        classes = self._classes(predicates, order)
         keys = dict.fromkeys(key for each in order for key in each.keys)
+        is_open = {each.is_open for each in order}
+        only_listed = False in is_open and True not in is_open and max(each.least for each in order) <= len(keys)
+        classes = {} if only_listed else self._classes(predicates, order)
         keys |= dict.fromkeys(key for each in order for key in each.required)
         keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
         keys |= dict.fromkeys(key for each in classes.values() if isinstance(each, Words) for key in sorted(each.words))
@@ -421,8 +426,7 @@ class Objects:
         try:
             return self._values.key_algebra.listed(self._values.key_algebra.matching(pattern))
         except GrammarError as error:
-            pointer = f"{assertion.pointer}/patternProperties"
-            raise GrammarError(error.code, error.message, pointer=pointer) from None
+            raise within_schema(error, f"{assertion.pointer}/patternProperties") from None
 
     def _classes(self, predicates: list[Texts], order: list[ObjectAssertion]) -> dict[KeyClass, Texts]:
         """The sets of predicates that keys can satisfy, and which keys these are: as `Words` if they are few."""
@@ -479,7 +483,7 @@ class _Completion:
                 if not seen >> index[name] & 1
             }
             if not missing:
-                fits = self._most is None or self._place.count + len(members) <= self._most
+                fits = self._most is None or self._place.num_members + len(members) <= self._most
                 return members if fits else None
             for key in missing:
                 value = self._value(key)
@@ -532,8 +536,9 @@ class _Completion:
 
     def _padded(self, members: Members, least: int) -> Members | None:
         """With as many more members as it takes to have `least`."""
-        count = self._place.count
-        for key in (*self._universe.classes, *self._universe.keys):
+        count = self._place.num_members
+        keys: list[Key] = [*self._universe.classes, *self._universe.keys]
+        for key in keys:
             value = None if (key, 0) in members and isinstance(key, str) else self._value(key)
             while value is not None and count + len(members) < least:
                 number = 0 if isinstance(key, str) else len(members)
@@ -549,7 +554,7 @@ class _Completion:
 
     def _fails_at_end(self, members: Members, assertion: ObjectAssertion) -> bool:
         universe = self._universe
-        count = min(self._place.count + len(members), universe.most_counted)
+        count = min(self._place.num_members + len(members), universe.most_counted)
         return not self._objects._is_complete(assertion, universe, self._seen(members), count)
 
     def _seen(self, members: Members) -> int:

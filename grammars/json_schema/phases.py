@@ -29,8 +29,9 @@ from grammars.json_schema.syntax import (
 from grammars.json_schema.texts import ANY, Length, Texts, Words
 from grammars.json_schema.values import Values
 from grammars.json_strings import spellings
+from grammars.lexicon import Reading
 from grammars.machine import Phase
-from grammars.words import NO_NODE, WordTries
+from grammars.words import ALL_WORDS, NO_NODE, WordTries
 
 _ROOT: Final = 0
 
@@ -163,8 +164,7 @@ class JsonPhases:
                 return self._depths[place.level] + 1
             case AtValue() | InText():
                 return self._depths[place.level]
-            case AtEnd():
-                return 0
+        return 0
 
     def _read(self, place: Position, number: int) -> Phase:
         syntax = self._syntax
@@ -174,8 +174,8 @@ class JsonPhases:
                 return Phase(number, lexeme, may_end=level == _ROOT)
             case InText(level, formulas):
                 around = self._levels[level]
-                is_item = around is not None and isinstance(around.frame, ArrayFrame)
-                if is_item and self._arrays.is_distinct(around.frame):
+                holder = None if around is None else around.frame
+                if isinstance(holder, ArrayFrame) and self._arrays.is_distinct(holder):
                     return self._distinct_text_phase(number, formulas)
                 return self._text_phase(number, formulas)
             case InName(level, frame):
@@ -196,7 +196,7 @@ class JsonPhases:
             case AtEnd():
                 return Phase(number, syntax.end, may_end=True)
 
-    def _value_readings(self, formulas, turn):  # type: ignore[no-untyped-def]
+    def _value_readings(self, formulas: tuple[Formula, ...], turn: Turn) -> tuple[Reading, ...]:
         """What a value may begin with, or for a number all of it."""
         kinds = Kind(0)
         numbers: list[tuple[int, int]] = []
@@ -252,19 +252,19 @@ class JsonPhases:
     def _name_phase(self, number: int, frame: ObjectFrame) -> Phase:
         universe = frame.universe
         named, others = self._objects.named(frame), self._objects.others(frame)
-        readings = [(self._values.key_algebra.expr(names), i) for i, names in enumerate(universe.classes.values())]
-        classes = list(universe.classes)
-        readings = [reading for reading in readings if classes[reading[1]] in others]
-        lexeme = 0
-        if readings:
-            whole = others.get(frozenset()) == ANY
-            lexeme = self._syntax.any_name if whole else self._syntax.names(readings)
         root = self._names(universe)
-        if lexeme:
-            return Phase(number, lexeme, root, is_distinct=True)
+        if others.get(frozenset()) == ANY:  # whatever named key has begun can go on as another
+            return Phase(number, self._syntax.any_name, root, is_distinct=True)
         is_allowed = np.zeros(len(universe.keys), np.bool_)
         is_allowed[named] = True
-        return Phase(number, root=root, totals=self._words.allow(root, is_allowed))
+        totals = self._words.allow(root, is_allowed) if root != NO_NODE else ALL_WORDS
+        if not others:
+            return Phase(number, root=root, totals=totals)
+        algebra = self._values.key_algebra
+        unnamed = algebra.complement(Words(frozenset(universe.keys)))
+        asked = [(i, key) for i, key in enumerate(universe.classes) if key in others]
+        readings = [(algebra.expr(algebra.all_of([universe.classes[key], unnamed])), i) for i, key in asked]
+        return Phase(number, self._syntax.names(readings), root, totals, is_distinct=True)
 
     def _names(self, universe: Universe) -> int:
         """The trie of a universe's keys, each labelled with its index."""

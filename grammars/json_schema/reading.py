@@ -32,6 +32,7 @@ from grammars.json_schema.formula import (
     Unique,
     parts_of,
 )
+from grammars.spec import ErrorCode, GrammarError
 
 _KINDS: Final = {
     "null": Kind.NULL,
@@ -91,11 +92,22 @@ class Reader:
     """Formulas of one schema's subschemas."""
 
     def __init__(
-        self, documents: Documents, formulas: Formulas, *, assert_format: bool, ignored: Collection[str] = ()
+        self,
+        documents: Documents,
+        formulas: Formulas,
+        *,
+        assert_format: bool,
+        only_listed: bool = False,
+        ignored: Collection[str] = (),
     ) -> None:
-        """`ignored`: the pointers of keywords that are left to somebody else."""
+        """`only_listed`: of an object whose schema lists properties and does not speak of others, no others are
+        written, and what a discriminator tells apart always is. `ignored`: the pointers of keywords that are left to
+        somebody else.
+        """
         self.documents, self.formulas = documents, formulas
-        self._ignored = ignored
+        self._only_listed, self._ignored = only_listed, ignored
+        self.narrowed: dict[str, str] = {}
+        """By pointer of a keyword, or of where it would stand: what is not written though it would be valid."""
         self._assert_format = assert_format
         self._read: dict[Formula, Formula] = {}
         self.root = self._schema(documents.root, ())
@@ -111,20 +123,18 @@ class Reader:
             found = self._read[schema] = self.formulas.all_of(self._parts(*schema.schema))
         return found
 
-    def inside(self, schema: Formula) -> set[Formula]:
-        """The subschemas that a SCHEMA formula speaks of, of its own value or of those inside it."""
-        found: set[Formula] = set()
-        met: set[Formula] = set()
+    def inside(self, schema: Formula) -> list[Formula]:
+        """The subschemas that a SCHEMA formula speaks of, of its own value or of those inside it, in their order."""
+        met: dict[Formula, None] = {}  # as an ordered set
         waiting = [self.look_inside(schema)]
         while waiting:
             here = waiting.pop()
-            if here.op is Op.SCHEMA:
-                found.add(here)
+            if here in met:
                 continue
-            more = [*here.args, *parts_of(here.assertion)] if here.op is Op.ASSERT else here.args
-            waiting += [part for part in more if part not in met]
-            met.update(more)
-        return found
+            met[here] = None
+            if here.op is not Op.SCHEMA:
+                waiting += reversed([*here.args, *parts_of(here.assertion)] if here.op is Op.ASSERT else here.args)
+        return [part for part in met if part.op is Op.SCHEMA]
 
     def _parts(self, node: Node, scope: Scope) -> Iterator[Formula]:
         if not isinstance(node.value, dict):
@@ -208,6 +218,9 @@ class Reader:
             yield self.formulas.complement(self.child(keywords.node, scope, "not"))
         if not _OBJECT.isdisjoint(keywords.values):
             yield self.formulas.holds(self._object_assertion(keywords, scope))
+        if self._only_listed and (key := _discriminator(keywords)) is not None:
+            self.narrowed[keywords.pointer("discriminator")] = f"The property {key!r} is always generated."
+            yield self.has(key)
         if not _ARRAY.isdisjoint(keywords.values):
             yield self.formulas.holds(self._array_assertion(keywords, scope))
         if "contains" in keywords:
@@ -336,7 +349,20 @@ class Reader:
             least=int(keywords.get("minProperties", 0)),
             most=None if most is None else int(most),
             pointer=node.pointer,
+            is_open=self._is_open(keywords),
         )
+
+    def _is_open(self, keywords: Keywords) -> bool | None:
+        if not self._only_listed:
+            return None
+        if "patternProperties" in keywords or "unevaluatedProperties" in keywords:
+            return True
+        if "additionalProperties" in keywords:
+            return True if keywords.get("additionalProperties") is not False else None
+        if not keywords.get("properties"):
+            return None
+        self.narrowed[keywords.pointer("additionalProperties")] = "Properties that are not listed are not generated."
+        return False
 
     def _array_assertion(self, keywords: Keywords, scope: Scope) -> ArrayAssertion:
         node, items = keywords.node, keywords.get("items")
@@ -372,6 +398,20 @@ class Reader:
         if (resource.dynamic_anchors or resource.recursive_anchor) and resource not in scope:
             scope = (*scope, resource)
         return self.formulas.schema(node, scope)
+
+
+def within_schema(error: GrammarError, pointer: str) -> GrammarError:
+    """The error of a regular expression as that of the schema that holds it."""
+    code: ErrorCode = "invalid_schema" if error.code == "invalid_regex" else "unsupported_schema"
+    return GrammarError(code, error.message, pointer=pointer)
+
+
+def _discriminator(keywords: Keywords) -> str | None:
+    """The property by which alternatives are told apart, in the form of OpenAPI 3.1 (4.8.25), which Pydantic writes."""
+    assert isinstance(keywords.node.value, dict)
+    given = keywords.node.value.get("discriminator")
+    name = given.get("propertyName") if isinstance(given, dict) else None
+    return name if isinstance(name, str) and ("oneOf" in keywords or "anyOf" in keywords) else None
 
 
 def decimal_of(value: int | float) -> Decimal:

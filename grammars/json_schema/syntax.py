@@ -54,7 +54,7 @@ class Spaces:
 
 def _spaces(arena: ByteRegexes, least: int, most: int | None) -> int:
     blank = byte_set(b" ") if most == 1 else byte_set(b" \t\n\r")
-    return arena.repeat(arena.bytes(blank), least, most)
+    return arena.repeat(arena.one_of(blank), least, most)
 
 
 class Syntax:

@@ -44,8 +44,8 @@ class Matching:
 
 Texts = Words | Length | Matching
 
-ANY: Final = Length()
-NO_TEXT: Final = Words(frozenset())
+ANY: Final[Texts] = Length()
+NO_TEXT: Final[Texts] = Words(frozenset())
 
 
 class TextAlgebra:
@@ -79,6 +79,8 @@ class TextAlgebra:
 
     def listed(self, texts: Texts) -> Texts:
         """The same language as `Words` if it is an expression with few matches."""
+        if texts == Length(0, 0):
+            return Words(frozenset({""}))
         if not isinstance(texts, Matching):
             return texts
         found = self._listed.get(texts)

@@ -144,7 +144,7 @@ class _Cases:
                 evaluated = dict.fromkeys(sorted(case.keys), true)
                 patterns = tuple((pattern, true) for pattern in sorted(case.patterns))
                 pointer = keywords.pointer("unevaluatedProperties")
-                assertion = ObjectAssertion(evaluated, patterns, rest, (), {}, true, 0, None, pointer)
+                assertion = ObjectAssertion(evaluated, patterns, rest, (), {}, true, 0, None, pointer, is_open=True)
                 parts.append(self._formulas.holds(assertion))
             case = replace(case, all_keys=True)
         if "unevaluatedItems" in keywords:

@@ -10,7 +10,7 @@ from grammars.json_schema.formats import FORMATS
 from grammars.json_schema.formula import Formula, Kind, Kinds, Op, StringAssertion, kind_of
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.numbers import Set, TooManyRangesError, number_set
-from grammars.json_schema.reading import Reader
+from grammars.json_schema.reading import Reader, within_schema
 from grammars.json_schema.texts import ANY, NO_TEXT, Length, TextAlgebra, Texts, Words
 from grammars.spec import GrammarError
 
@@ -110,7 +110,7 @@ class Values:
                 try:
                     return algebra.matching(argument)
                 except GrammarError as error:
-                    raise GrammarError(error.code, error.message, pointer=assertion.pointer) from None
+                    raise within_schema(error, assertion.pointer) from None
             case "format":
                 pattern = FORMATS.get(argument)
                 return ANY if pattern is None else algebra.whole(pattern)

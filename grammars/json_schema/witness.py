@@ -14,13 +14,14 @@ from grammars.byte_regex import FuelError
 from grammars.json_schema.arrays import ArrayFrame, Arrays
 from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind
-from grammars.json_schema.objects import Key, Members, ObjectFrame, Objects, Place, PropertyOrder, Universe
+from grammars.json_schema.objects import Key, Members, ObjectFrame, Objects, Place, Universe
 from grammars.json_schema.syntax import Turn
 from grammars.json_schema.texts import Length, Matching, TextAlgebra, Texts, Words
 from grammars.json_schema.threads import Conjunction, Splitter, Thread
 from grammars.json_schema.values import Values
 from grammars.json_strings import spelling, value_of
 from grammars.shortest import ShortestTexts
+from grammars.spec import PropertyOrder
 
 _MOST_DEEP: Final = 400
 
@@ -124,7 +125,7 @@ class Within:
         is_distinct = self.arrays.is_distinct(frame)
         for thread in frame.threads:
             conjunction = Conjunction(thread.claims, thread.open)
-            items = self.arrays.completion(conjunction, frame.index, frame.most_counted)
+            items = self.arrays.completion(conjunction, frame.num_items, frame.most_counted)
             if items is not None:
                 texts = self._different(items, used) if is_distinct else map(self._inside, items)
                 comma = b"," if items and turn is Turn.LATER else b""

@@ -44,7 +44,7 @@ def build(arena: ByteRegexes, recipe: Recipe) -> int:
         case ("text", str(text)):
             return arena.literal(text.encode())
         case ("any", str(letters)):
-            return arena.bytes(byte_set(letters.encode()))
+            return arena.one_of(byte_set(letters.encode()))
         case ("concat", left, right):
             return arena.concat(build(arena, left), build(arena, right))  # type: ignore[arg-type]
         case ("union", left, right):
@@ -141,13 +141,13 @@ def test_the_bytes_of_a_class_have_one_derivative(recipe: Recipe) -> None:
 def test_equal_expressions_have_one_id() -> None:
     arena = ByteRegexes()
     a, b, c = (arena.literal(letter) for letter in (b"a", b"b", b"c"))
-    assert arena.union(a, arena.union(b, c)) == arena.union(c, a, b, a) == arena.bytes(byte_range(97, 99))
+    assert arena.union(a, arena.union(b, c)) == arena.union(c, a, b, a) == arena.one_of(byte_range(97, 99))
     assert arena.concat(arena.concat(a, b), c) == arena.concat(a, arena.concat(b, c)) == arena.literal(b"abc")
     assert arena.intersection(a, b) == NOTHING
     assert arena.complement(arena.complement(a)) == a
     assert arena.union(a, arena.complement(a)) == ALL
     assert arena.repeat(arena.repeat(a)) == arena.repeat(a) == arena.repeat(arena.repeat(a, 1), 0)
-    assert arena.repeat(arena.bytes(ALL_BYTES)) == ALL
+    assert arena.repeat(arena.one_of(ALL_BYTES)) == ALL
     assert arena.repeat(NOTHING) == EMPTY
     assert arena.concat(a, arena.repeat(a, 2, 3), arena.repeat(a, 0, 4), b) == arena.concat(arena.repeat(a, 3, 8), b)
     assert arena.repeat(arena.repeat(a, 2, 3), 2, 5) == arena.repeat(a, 4, 15)
@@ -168,7 +168,7 @@ def test_counted_repeats_stay_counted() -> None:
 
 def test_the_guess_at_a_distance_is_made_only_as_far_as_a_text_goes() -> None:
     arena = ByteRegexes()
-    ab, a = arena.bytes(byte_set(b"ab")), arena.literal(b"a")
+    ab, a = arena.one_of(byte_set(b"ab")), arena.literal(b"a")
     far = arena.concat(arena.repeat(ab), a, arena.repeat(ab, 30, 30))
     state = far
     for byte in b"ab" * 10:
@@ -192,7 +192,7 @@ def test_ten_thousand_literals_make_a_trie() -> None:
 
 def test_fuel_runs_out_with_an_error_and_leaves_the_arena_usable() -> None:
     arena = ByteRegexes()
-    ab, a = arena.bytes(byte_set(b"ab")), arena.literal(b"a")
+    ab, a = arena.one_of(byte_set(b"ab")), arena.literal(b"a")
     expr = arena.concat(arena.repeat(ab), a, arena.repeat(ab, 30, 30))
     arena.fuel = 20
     with pytest.raises(FuelError):

@@ -29,7 +29,7 @@ def built(arena: ByteRegexes, tree: object) -> int:
         case str():
             return arena.literal(tree.encode())
         case ("complement", body):
-            letters = arena.repeat(arena.bytes(byte_set(b"ab")))
+            letters = arena.repeat(arena.one_of(byte_set(b"ab")))
             return arena.intersection(letters, arena.complement(built(arena, body)))
         case ("repeat", body, (least, most)):
             return arena.repeat(built(arena, body), least, most)
@@ -65,7 +65,7 @@ def test_the_empty_text_is_shortest_where_it_matches_and_nothing_has_no_length()
 
 def test_a_shortest_text_is_found_without_listing_the_states_on_the_way() -> None:
     arena = ByteRegexes()
-    either = arena.bytes(byte_set(b"ab"))
+    either = arena.one_of(byte_set(b"ab"))
     expr = arena.concat(arena.repeat(either), arena.literal(b"a"), arena.repeat(either, 300, 300))
     assert ShortestTexts(arena).text(expr) == b"a" * 301
     assert len(arena) < 400

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import random
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from grammars.compiler import CompiledGrammar, GrammarCompiler
 from grammars.spec import CompileOptions, GrammarError, JsonSchema
+from grammars.validation import read_exactly
 from grammars.vocabulary import Vocabulary
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,13 +30,14 @@ def compiled(compiler: GrammarCompiler, schema: Any, **options: Any) -> Compiled
 
 def assert_walks_are_valid(grammar: CompiledGrammar, schema: Any, vocabulary: Vocabulary, seeds: range) -> int:
     """The oracle is `jsonschema`; returns how many walks came to an end."""
+    schema = read_exactly(json.dumps(schema))
     validator: Any = validator_for(schema, default=validator_for({"$schema": DRAFT}))(schema)
     num_complete = 0
     for seed in seeds:
         text, is_complete = walk(grammar.cursor(), vocabulary, random.Random(seed), 400)
         if is_complete:
             num_complete += 1
-            error = next(validator.iter_errors(json.loads(text)), None)
+            error = next(validator.iter_errors(read_exactly(text.decode())), None)
             assert error is None, (text, error and error.message)
     return num_complete
 
@@ -123,13 +126,14 @@ def test_where_no_keyword_is_reported_walks_are_valid(
     whole = (
         {"$defs": {"one": one}, "allOf": [schema]} if isinstance(schema, bool) else {**schema, "$defs": {"one": one}}
     )
-    try:
-        grammar = compiled(compiler, whole)
+    try:  # without formats, which are not asserted by the oracle and turn round under `not`
+        grammar = compiler.compile(JsonSchema.of(whole, assert_format=False))
     except GrammarError as error:
-        if error.code not in ("unsupported_schema", "invalid_schema", "grammar_too_large"):
+        if error.code not in ("invalid_schema", "unsupported_schema", "unsatisfiable_schema", "grammar_too_large"):
             raise
         return
-    assert_walks_are_valid(grammar, whole, vocabulary, range(seed, seed + 4))
+    with contextlib.suppress(RecursionError):  # of the oracle, in an endless reference that decides nothing
+        assert_walks_are_valid(grammar, whole, vocabulary, range(seed, seed + 4))
 
 
 class Colour(Enum):
@@ -251,7 +255,7 @@ CASES: list[tuple[Any, list[Any], list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["auto", "xgrammar"])
+@pytest.mark.parametrize("backend", ["native", "xgrammar"])
 @pytest.mark.parametrize(("schema", "accepted", "rejected"), CASES)
 def test_schemas_accept_and_reject(
     compiler: GrammarCompiler, schema: Any, accepted: list[Any], rejected: list[Any], backend: str
@@ -308,12 +312,13 @@ def test_a_keyword_that_is_not_enforced_is_refused_or_left_to_validation(
     compiler: GrammarCompiler, schema: Any, pointer: str, keyword: str
 ) -> None:
     with pytest.raises(GrammarError) as caught:
-        compiled(compiler, schema)
+        compiled(compiler, schema, backend="xgrammar")
     assert caught.value.code == "unsupported_schema"
     assert caught.value.pointer == pointer
     assert f"`{keyword}`" in caught.value.message
     assert "on_unsupported" in caught.value.message
-    left = [d for d in compiled(compiler, schema, on_unsupported="validate").diagnostics if d.status == "validated"]
+    grammar = compiled(compiler, schema, backend="xgrammar", on_unsupported="validate")
+    left = [d for d in grammar.diagnostics if d.status == "validated"]
     assert [(d.pointer, d.keyword) for d in left] == [(pointer, keyword)]
 
 
@@ -353,16 +358,17 @@ def test_what_a_discriminator_tells_apart_is_always_generated(compiler: GrammarC
         ('{"$ref": "#"}', "invalid_schema", ""),
         ('{"items": {"$ref": "https://example.com/x.json"}}', "unsupported_schema", "/items/$ref"),
         ('{"type": "string", "pattern": "["}', "invalid_schema", "/pattern"),
-        ('{"type": "integer", "minimum": 5, "maximum": 4}', "invalid_schema", ""),
-        ('{"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}}', "invalid_schema", ""),
-        ("false", "invalid_schema", ""),
+        ('{"type": "integer", "minimum": 5, "maximum": 4}', "unsatisfiable_schema", ""),
+        ('{"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}}', "unsatisfiable_schema", ""),
+        ("false", "unsatisfiable_schema", ""),
         ('{"type":', "invalid_schema", None),
         (r'{"properties": {"a": {"const": ["\ud800"]}}}', "invalid_schema", "/properties/a/const/0"),
         (r'{"properties": {"\udc00x": true}}', "invalid_schema", "/properties"),
         ('{"minimum": NaN}', "invalid_schema", ""),
-        ("[" * 400 + "]" * 400, "grammar_too_large", ""),
+        ("[" * 400 + "]" * 400, "invalid_schema", ""),
         ('{"items":' * 90_000 + "{}" + "}" * 90_000, "grammar_too_large", ""),
-        ('{"not":' * 199 + "{}" + "}" * 199, "unsupported_schema", ""),
+        ('{"not":' * 199 + "{}" + "}" * 199, "unsatisfiable_schema", ""),
+        ('{"uniqueItems": true, "items": {"type": "object"}}', "unsupported_schema", "/uniqueItems"),
     ],
 )
 def test_what_is_wrong_with_a_schema_is_said_with_its_place(
