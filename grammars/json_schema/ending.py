@@ -68,10 +68,7 @@ class Endings:
         taken = used[-1] if is_distinct and used else frozenset[str]()
         for tried, piece in enumerate(self._pieces(phase, lexeme, extra)):
             reached = machine.run(state, piece)
-            if reached == DEAD or (is_distinct and value_of((text + piece)[:-1]) in taken):
-                continue
-            after, inside, _ = machine.places[reached]
-            if after != phase or machine.lexicon.open[inside]:
+            if reached != DEAD and not (is_distinct and value_of((text + piece)[:-1]) in taken):
                 return piece, reached
             if tried > _MOST_TRIED:
                 break

@@ -58,12 +58,17 @@ class NumberAlgebra:
             arena.concat(leading, arena.concat(self._fraction, self._power(arena.union(hundreds, most)))),
             arena.concat(arena.literal(b"1.7976931348623157"), self._power(arena.literal(b"308"))),
         )
+        self._plain_integer = arena.concat(arena.repeat(self._minus, 0, 1), self._whole)
         self._integers = arena.concat(arena.repeat(self._minus, 0, 1), self._whole, self._behind_point(nought))
         self._known: dict[DecimalRange, int] = {}
 
-    def expr(self, numbers: Set) -> int:
-        """The spellings of a set."""
-        return self._arena.union(*(self._range(each) for each in numbers))
+    def expr(self, numbers: Set, *, plain_integers: bool = False) -> int:
+        """The spellings of a set; with `plain_integers`, whole numbers without point and exponent where it has no
+        others."""
+        found = self._arena.union(*(self._range(each) for each in numbers))
+        if plain_integers and all(each.of is not None and each.of % 1 == 0 for each in numbers):
+            return self._arena.intersection(found, self._plain_integer)
+        return found
 
     def _power(self, digits: int) -> int:
         arena = self._arena

@@ -187,9 +187,9 @@ class JsonPhases:
                 may_name = bool(self._objects.named(frame) or self._objects.others(frame))
                 may_close = bool(self._objects.accepted(frame))
                 return Phase(number, syntax.between_members(may_name=may_name, may_close=may_close))
-            case Between(level, ArrayFrame() as frame, turn):
-                formulas = self._item(level, frame)[1]
-                readings = syntax.close(turn) if self._arrays.accepted(frame) else ()
+            case Between(level, items, turn):
+                formulas = self._item(level, items)[1]
+                readings = syntax.close(turn) if self._arrays.accepted(items) else ()
                 if formulas:
                     readings += self._value_readings(formulas, turn)
                 return Phase(number, syntax.lexicon.lexeme(readings))

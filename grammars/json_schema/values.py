@@ -122,7 +122,9 @@ class Values:
         restricted = self.restricted(formula, Kind.NUMBER)
         found = self._numbers.get(restricted)
         if found is None:
-            found = self._numbers[restricted] = self.number_algebra.expr(self.number_set(restricted))
+            plain = self.reader.documents.root.draft == "4"  # in which 1.0 is no integer
+            found = self.number_algebra.expr(self.number_set(restricted), plain_integers=plain)
+            self._numbers[restricted] = found
         return found
 
     def number_set(self, restricted: Formula) -> Set:
