@@ -29,7 +29,7 @@ class CheckRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     on_unsupported: OnUnsupported = "error"
     whitespace: Annotated[Whitespace | None, Meta(description="Between JSON tokens, of `schema`.")] = None
     samples: Annotated[int, Meta(ge=0, le=16, description="Random walks, beside the short sample.")] = 0
-    seed: Annotated[int, Meta(ge=0, lt=1 << 63, description="Of the random walks.")] = 0
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1, description="Of the random walks.")] = 0
 
 
 _decoder = BodyDecoder(CheckRequest)

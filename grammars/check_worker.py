@@ -9,16 +9,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from grammars.automaton import Cursor
 from grammars.backends.native import NativeBackend, NativeGrammar
 from grammars.byte_regex import FuelError
 from grammars.checking import Fault, Generated, KeywordCounts, KeywordReport, Position, Report, Sample
-from grammars.compiler import check_size
 from grammars.json_schema.automaton import keyword_findings
 from grammars.json_schema.diagnose import Finding
 from grammars.json_schema.lexis import Lexis
@@ -95,7 +94,6 @@ def _with_first_mask(spec: GrammarSpec, on_unsupported: OnUnsupported) -> Native
 
 def _compiled(spec: GrammarSpec, on_unsupported: OnUnsupported) -> NativeGrammar:
     """Raises GrammarError."""
-    check_size(spec)
     if isinstance(_backend, GrammarError):
         raise _backend
     return _backend.compile(spec, on_unsupported, math.inf)
@@ -208,32 +206,35 @@ def _samples(grammar: NativeGrammar, num_walks: int, seed: int) -> Iterator[Samp
 def _read(grammar: NativeGrammar, text: bytes) -> None:
     """Takes a text in tokens, as a model might that is sure of it, under the masks on the way."""
     cursor, at = grammar.cursor(), 0
-    ids = {token: token_id for token_id, token in enumerate(_vocabulary.tokens) if token}
-    longest = max(map(len, ids))
+    ids, longest = _ids()
     for _ in range(_MOST_READ):
-        allowed = _allowed(cursor)
-        lengths = range(min(longest, len(text) - at), 0, -1)
-        token_id = next((ids[text[at : at + n]] for n in lengths if ids.get(text[at : at + n]) in allowed), None)
+        row = cursor.mask_row()
+        candidates = (ids.get(text[at : at + n]) for n in range(min(longest, len(text) - at), 0, -1))
+        token_id = next((i for i in candidates if i is not None and row[i >> 5] >> (i & 31) & 1), None)
         if token_id is None:
             return
         cursor.advance(token_id)
         at += len(_vocabulary.tokens[token_id])
 
 
+@cache
+def _ids() -> tuple[dict[bytes, int], int]:
+    """Tokens by their bytes, and the length of the longest."""
+    ids = {token: token_id for token_id, token in enumerate(_vocabulary.tokens) if token}
+    return ids, max(map(len, ids))
+
+
 def _walk(grammar: NativeGrammar, chance: random.Random) -> bytes:
     """A text of tokens drawn from the masks alone; a long one is ended by the shortest way."""
     cursor, text = grammar.cursor(), bytearray()
     for _ in range(_MOST_WALKED):
-        token_id = chance.choice(sorted(_allowed(cursor)))
+        allowed = np.flatnonzero(np.unpackbits(cursor.mask_row().view(np.uint8), bitorder="little"))
+        token_id = int(allowed[chance.randrange(len(allowed))])
         cursor.advance(token_id)
         text += _vocabulary.tokens[token_id]
         if cursor.is_finished:
             break
     return bytes(text + cursor.complete())
-
-
-def _allowed(cursor: Cursor) -> set[int]:
-    return set(np.flatnonzero(np.unpackbits(cursor.mask_row().view(np.uint8), bitorder="little")).tolist())
 
 
 def _shown(text: bytes) -> Sample:

@@ -11,8 +11,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from grammars.compiler import check_size
 from grammars.spec import ErrorCode, GrammarError, GrammarSpec, JsonSchema, OnUnsupported
-from grammars.workers import Job, WorkerPool
+from grammars.worker_process import Job
+from grammars.workers import WorkerPool
 
 KeywordStatus = Literal["enforced", "annotation", "validated", "refused"]
 """`enforced`: exactly. `annotation`: it rejects nothing, `message` says why where that may be a surprise.
@@ -136,8 +138,9 @@ class Checker:
         A specification that overruns a limit gets a report that says so.
         """
         expires = time.monotonic() + self._deadline_s
-        encoded = msgspec.msgpack.encode(spec)
         try:
+            check_size(spec)
+            encoded = msgspec.msgpack.encode(spec)
             found = self._pool.run("grammars.check_worker:inspect", encoded, on_unsupported)
         except GrammarError as error:
             if error.code == "compile_crashed":
@@ -147,21 +150,16 @@ class Checker:
         if report.verdict == "error":
             return report
         try:
-            made = msgspec.convert(
-                self._pool.run(
-                    "grammars.check_worker:generate",
-                    *(encoded, on_unsupported, num_walks, seed),
-                    deadline_s=_remaining(expires),
-                ),
-                Generated,
-            )
-        except GrammarError as error:
+            arguments = (encoded, on_unsupported, num_walks, seed)
+            made = self._pool.run("grammars.check_worker:generate", *arguments, deadline_s=_remaining(expires))
+        except GrammarError as error:  # what is known of the keywords stands all the same
             return msgspec.structs.replace(report, samples=[Sample(None, message=error.message)])
-        samples = made.samples
+        generated = msgspec.convert(made, Generated)
+        samples = generated.samples
         if isinstance(spec, JsonSchema):
             samples = [self._judged(spec.schema, sample, expires) for sample in samples]
-        report = msgspec.structs.replace(report, samples=samples, num_states=made.num_states, num_rows=made.num_rows)
-        return _with_invalid_samples(report)
+        size = {"num_states": generated.num_states, "num_rows": generated.num_rows}
+        return _with_invalid_samples(msgspec.structs.replace(report, samples=samples, **size))
 
     def close(self) -> None:
         """Ends the workers; checks in progress fail."""

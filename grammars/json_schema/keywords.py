@@ -33,8 +33,7 @@ def _each(support: Support, keywords: str) -> dict[str, Support]:
 
 SUPPORT: Final[dict[str, Support]] = {
     **_each(_EXACT, "type enum const"),
-    **_each(_EXACT, "minimum maximum exclusiveMinimum exclusiveMaximum"),
-    "multipleOf": Support("conditional", "the numbers that are allowed fall into at most 1,024 ranges"),
+    **_each(_EXACT, "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf"),
     **_each(_EXACT, "minLength maxLength"),
     "pattern": Support("conditional", f"it has {_REGULAR}"),
     "format": Support("conditional", f"it is one of {', '.join(FORMATS)}; any other is an annotation"),
