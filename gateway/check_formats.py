@@ -31,6 +31,7 @@ RULES: Final = {
     "compile_memory": "The check ran into its memory limit.",
     "compile_crashed": "The check crashed.",
     "sample_invalid": "A generated document is not valid under the schema.",
+    "dead_end": "The automaton allows a text that cannot be ended.",
     "left_to_validation": "A keyword is not enforced while text is generated, but checked afterwards.",
     "ignored_keyword": "A keyword has no effect where it stands.",
 }

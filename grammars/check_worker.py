@@ -31,6 +31,8 @@ _MOST_WALKED: Final = 200
 """Tokens of a random walk; then the text is ended by the shortest way."""
 _MOST_READ: Final = 2_000
 """Tokens of the short sample that are read under masks."""
+_MOST_QUOTED: Final = 200
+"""Characters of a text that cannot be gone on with."""
 _NO_END: Final = "No end of the document was found within the steps that a check may take."
 _MOST_BYTES: Final = 1 << 16
 """Of a sample that is shown."""
@@ -77,8 +79,9 @@ def inspect(encoded_spec: bytes, on_unsupported: OnUnsupported) -> Report:
 def generate(encoded_spec: bytes, on_unsupported: OnUnsupported, num_walks: int, seed: int) -> Generated:
     """A short text and some random walks, and how much of the automaton they have built."""
     grammar = _compiled(_spec_decoder.decode(encoded_spec), on_unsupported)
-    samples = list(_samples(grammar, num_walks, seed))
-    return Generated(samples, grammar.num_states, grammar.num_rows)
+    dead_ends: list[str] = []
+    samples = list(_samples(grammar, num_walks, seed, dead_ends))
+    return Generated(samples, grammar.num_states, grammar.num_rows, dead_ends)
 
 
 def _with_first_mask(spec: GrammarSpec, on_unsupported: OnUnsupported) -> NativeGrammar:
@@ -189,7 +192,11 @@ def _fault(error: GrammarError, spec: GrammarSpec, spots: dict[str, Position]) -
 # ---- samples
 
 
-def _samples(grammar: NativeGrammar, num_walks: int, seed: int) -> Iterator[Sample]:
+class _DeadEndError(Exception):
+    """Nothing may follow a text that is not at its end."""
+
+
+def _samples(grammar: NativeGrammar, num_walks: int, seed: int, dead_ends: list[str]) -> Iterator[Sample]:
     try:
         text = grammar.cursor().complete()
         _read(grammar, text)
@@ -201,6 +208,8 @@ def _samples(grammar: NativeGrammar, num_walks: int, seed: int) -> Iterator[Samp
             yield _shown(_walk(grammar, random.Random(f"{seed} {number}")))
         except FuelError:
             yield Sample(None, message=_NO_END)
+        except _DeadEndError as error:
+            dead_ends.append(str(error))
 
 
 def _read(grammar: NativeGrammar, text: bytes) -> None:
@@ -229,6 +238,8 @@ def _walk(grammar: NativeGrammar, chance: random.Random) -> bytes:
     cursor, text = grammar.cursor(), bytearray()
     for _ in range(_MOST_WALKED):
         allowed = np.flatnonzero(np.unpackbits(cursor.mask_row().view(np.uint8), bitorder="little"))
+        if not len(allowed):
+            raise _DeadEndError(text.decode(errors="replace")[-_MOST_QUOTED:])
         token_id = int(allowed[chance.randrange(len(allowed))])
         cursor.advance(token_id)
         text += _vocabulary.tokens[token_id]

@@ -20,8 +20,9 @@ KeywordStatus = Literal["enforced", "annotation", "validated", "refused"]
 """`enforced`: exactly. `annotation`: it rejects nothing, `message` says why where that may be a surprise.
 `validated`: left to the final validation. `refused`: it cannot be enforced, and nothing is generated."""
 
-FaultCode = ErrorCode | Literal["sample_invalid"]
-"""`sample_invalid`: a document made under the schema, of which all is enforced, is not valid under it."""
+FaultCode = ErrorCode | Literal["sample_invalid", "dead_end"]
+"""`sample_invalid`: a document made under the schema, of which all is enforced, is not valid under it. `dead_end`:
+nothing may follow a text that is not at its end. Both are faults of the engine."""
 
 MAX_WALKS: Final = 100
 _LEAST_S: Final = 0.1
@@ -104,6 +105,8 @@ class Generated(msgspec.Struct, frozen=True):
     samples: list[Sample]
     num_states: int
     num_rows: int
+    dead_ends: list[str]
+    """Texts that could not be gone on with."""
 
 
 class Checker:
@@ -159,7 +162,7 @@ class Checker:
         if isinstance(spec, JsonSchema):
             samples = [self._judged(spec.schema, sample, expires) for sample in samples]
         size = {"num_states": generated.num_states, "num_rows": generated.num_rows}
-        return _with_invalid_samples(msgspec.structs.replace(report, samples=samples, **size))
+        return _with_engine_faults(msgspec.structs.replace(report, samples=samples, **size), generated.dead_ends)
 
     def close(self) -> None:
         """Ends the workers; checks in progress fail."""
@@ -181,13 +184,13 @@ def _remaining(expires: float) -> float:
     return max(_LEAST_S, expires - time.monotonic())
 
 
-def _with_invalid_samples(report: Report) -> Report:
-    """Where all is enforced, an invalid sample is a fault; elsewhere it may be due to what is left to validation."""
-    wrong = [sample for sample in report.samples if sample.valid is False]
-    if report.verdict != "enforced" or not wrong:
-        return report
-    faults = [Fault("sample_invalid", f"A generated document is not valid: {sample.message}", "") for sample in wrong]
-    return msgspec.structs.replace(report, verdict="error", faults=faults)
+def _with_engine_faults(report: Report, dead_ends: list[str]) -> Report:
+    """An invalid sample is a fault where all is enforced; elsewhere it may be due to what is left to validation."""
+    faults = [Fault("dead_end", f"No token may follow {text!r}; please report this.", "") for text in dead_ends]
+    if report.verdict == "enforced":
+        wrong = [sample for sample in report.samples if sample.valid is False]
+        faults += [Fault("sample_invalid", f"A generated document is not valid: {each.message}", "") for each in wrong]
+    return msgspec.structs.replace(report, verdict="error", faults=faults) if faults else report
 
 
 def _kind(spec: GrammarSpec) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema
+import msgspec
+import numpy as np
 import pytest
 
-from grammars import check_worker
-from grammars.checking import Checker, KeywordReport, Position, Report
+from grammars import check_worker, checking
+from grammars.checking import Checker, KeywordReport, Position, Report, Sample
 from grammars.spec import Choice, Ebnf, GrammarError, GrammarSpec, JsonSchema, Regex, StructuralTag
+from grammars.vocabulary import Vocabulary
 
 MODEL = Path(__file__).parents[2] / "fixtures" / "sapling"
 UNIQUE = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}, "required": ["a"]}
@@ -217,6 +220,47 @@ def test_a_folder_without_a_tokenizer_is_an_error_of_the_worker(tmp_path: Path, 
     checker.close()
     assert caught.value.code == "compile_crashed"
     assert "tokenizer.json" in capfd.readouterr().err
+
+
+class Stuck:
+    """A grammar that allows one token, and then none, where no text has ended."""
+
+    num_states = num_rows = 1
+    diagnostics: ClassVar[list[Any]] = []
+    is_finished = False
+
+    def __init__(self, row: int = 2) -> None:
+        self._row = np.array([row], np.int32)
+
+    def cursor(self) -> Stuck:
+        return Stuck()
+
+    def mask_row(self) -> Any:
+        return self._row
+
+    def advance(self, token_id: int) -> bool:
+        self._row = np.zeros(1, np.int32)
+        return True
+
+    def complete(self) -> bytes:
+        return b""
+
+
+def test_a_walk_that_cannot_go_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_worker, "_compiled", lambda spec, on_unsupported: Stuck())
+    monkeypatch.setattr(check_worker, "_vocabulary", Vocabulary([b"a", b"b"], (), frozenset()), raising=False)
+    made = check_worker.generate(msgspec.msgpack.encode(Regex("b+")), "error", 1, 0)
+    assert (made.dead_ends, len(made.samples)) == (["b"], 1)
+    report = checking._with_engine_faults(Report("regex", "enforced"), made.dead_ends)
+    assert (report.verdict, [fault.code for fault in report.faults]) == ("error", ["dead_end"])
+
+
+def test_an_invalid_sample_is_a_fault_where_all_is_enforced_and_none_where_something_is_left() -> None:
+    samples = [Sample("1", False, "1 is not valid"), Sample("2", True), Sample("3", None)]
+    faulty = checking._with_engine_faults(Report("json_schema", "enforced", samples=samples), [])
+    assert (faulty.verdict, [fault.code for fault in faulty.faults]) == ("error", ["sample_invalid"])
+    left = Report("json_schema", "validated", samples=samples)
+    assert checking._with_engine_faults(left, []) is left
 
 
 def test_of_very_many_keywords_those_that_matter_are_listed() -> None:
