@@ -16,12 +16,14 @@ from litestar.types import Message, Scope
 
 from engine.wire import EngineStats
 from gateway.admission import Admission
+from gateway.checking import PooledChecker
 from gateway.client import Engine, EngineUnavailable
 from gateway.config import ServeConfig
 from gateway.errors import ApiError, handle_api_error, handle_http_exception, handle_unexpected
 from gateway.native import GrammarController, TokenizerController
 from gateway.openai_chat import ChatController
 from gateway.openapi import openapi_config
+from gateway.schemas_api import SchemaController
 from gateway.serving import Serving
 from gateway.sse import ClientGone
 from gateway.system import ModelController, SystemController
@@ -59,6 +61,9 @@ def build_serving(config: ServeConfig, engine: Engine, validator: OutputValidato
         model=model,
         token_bytes=_token_bytes(folder, model.tokenizer),
         validator=validator,
+        checker=PooledChecker(
+            folder, deadline_s=config.engine.grammar_deadline_s, memory_bytes=config.engine.grammar_memory_bytes
+        ),
         admission=admission,
         telemetry=telemetry,
         started_s=int(time.time()),
@@ -76,6 +81,7 @@ def build_app(serving: Serving) -> Litestar:
         finally:
             await serving.engine.stop()
             serving.validator.close()
+            serving.checker.close()
 
     async def count_response(message: Message, scope: Scope) -> None:
         if message["type"] == "http.response.start":
@@ -87,7 +93,14 @@ def build_app(serving: Serving) -> Litestar:
         return Response(None, status_code=499)  # nobody reads it; the log and the metrics do
 
     return Litestar(
-        route_handlers=[ChatController, GrammarController, TokenizerController, ModelController, SystemController],
+        route_handlers=[
+            ChatController,
+            GrammarController,
+            SchemaController,
+            TokenizerController,
+            ModelController,
+            SystemController,
+        ],
         dependencies={"serving": Provide(lambda: serving, sync_to_thread=False)},
         exception_handlers={
             ApiError: handle_api_error,

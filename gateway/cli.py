@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -18,7 +19,9 @@ from gateway.config import (
     model_problems,
     read_config_file,
 )
-from grammars.spec import Backend, Whitespace
+from grammars.checking import MAX_WALKS, Checker
+from grammars.spec import Backend, OnUnsupported, Whitespace
+from grammars.vocabulary import Vocabulary
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -174,3 +177,90 @@ def doctor(model: str | None, host: str, port: int, as_json: bool) -> None:
     else:
         print_report(findings)
     sys.exit(1 if any(finding.status == "missing" for finding in findings) else 0)
+
+
+@main.command(context_settings={"show_default": True})
+@click.argument("files", nargs=-1)
+@click.option(
+    "--kind",
+    default="auto",
+    type=click.Choice(["auto", "schema", "regex", "ebnf"]),
+    help="What the files hold; auto: .regex, .gbnf and .ebnf by their names, JSON Schemas else.",
+)
+@click.option("--root", default="root", help="The rule that grammars start from.")
+@click.option(
+    "--on-unsupported",
+    default="error",
+    type=click.Choice(get_args(OnUnsupported)),
+    help="Keywords that cannot be enforced are errors, or left to the final validation.",
+)
+@click.option("--strict", is_flag=True, help="End with 1 also where something is left to the final validation.")
+@click.option("--model", default=None, help="Folder with the tokenizer to measure with. Default: the embedded model.")
+@click.option(
+    "--samples",
+    "num_walks",
+    default=0,
+    type=click.IntRange(0, MAX_WALKS),
+    help="Random documents to make and validate.",
+)
+@click.option("--seed", default=0, type=click.IntRange(0, (1 << 63) - 1), help="Of the random documents.")
+@click.option("--deadline-s", default=10.0, type=click.FloatRange(0, min_open=True), help="For each file.")
+@click.option("--format", "form", default="text", type=click.Choice(["text", "json", "sarif", "junit"]))
+@click.option("--output", default=None, type=click.Path(dir_okay=False, path_type=Path), help="Write the report there.")
+@click.option("--verbose", "-v", is_flag=True, help="List every keyword in the text.")
+@click.option("--keywords", is_flag=True, help="Print what is enforced of each keyword of JSON Schema, and end.")
+def check(
+    files: tuple[str, ...],
+    model: str | None,
+    deadline_s: float,
+    form: str,
+    output: Path | None,
+    strict: bool,
+    verbose: bool,
+    keywords: bool,
+    **settings: Any,
+) -> None:
+    """Say what is enforced of JSON Schemas, regexes and grammars.
+
+    FILES are names, globs in quotation marks ('schemas/**/*.json') or - for standard input. Ends with 0 where all is
+    fine, 1 where something is refused (with --strict: or left to the final validation), and 2 where a file cannot be
+    read or an option is wrong.
+    """
+    from gateway.check_command import Settings, check_files, exit_code
+    from gateway.check_formats import FORMATS, as_text, keyword_table
+
+    if keywords:
+        _write(keyword_table(as_json=form == "json"), output)
+        return
+    if not files:
+        raise click.UsageError("Name files, or - for standard input.")
+    with closing(Checker(_tokenizer_folder(model), deadline_s=deadline_s)) as checker:
+        checker.warm()
+        checked = list(check_files(files, checker, Settings(**settings)))
+    written = (
+        as_text(checked, strict=strict, verbose=verbose) if form == "text" else FORMATS[form](checked, strict=strict)
+    )
+    _write(written, output)
+    sys.exit(exit_code(checked, strict=strict))
+
+
+def _tokenizer_folder(model: str | None) -> Path:
+    """Raises UsageError where there is no tokenizer that can be used."""
+    folder = embedded_model() if model is None else Path(model).expanduser()
+    if folder is None:
+        raise click.UsageError("The embedded model is not installed; name one with --model.")
+    try:
+        Vocabulary.from_pretrained(folder)
+    except (OSError, ValueError, LookupError) as error:
+        raise click.UsageError(f"--model: the tokenizer in {folder} cannot be used: {error}") from error
+    return folder
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise click.UsageError(f"--output: {output} cannot be written: {error.strerror or error}") from error

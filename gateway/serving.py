@@ -10,6 +10,7 @@ import msgspec
 from engine.wire import EngineInfo, Generate
 from gateway.admission import Admission
 from gateway.answer import TokenBytes
+from gateway.checking import PooledChecker
 from gateway.client import Engine, EngineClient, EngineUnavailable, Generation, RequestRejected
 from gateway.config import ServerConfig
 from gateway.errors import ApiError, rejected, unavailable
@@ -30,6 +31,7 @@ class Serving:
     model: ServedModel
     token_bytes: TokenBytes
     validator: OutputValidator
+    checker: PooledChecker
     admission: Admission
     telemetry: Telemetry
     started_s: int

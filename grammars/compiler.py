@@ -129,7 +129,7 @@ class GrammarCompiler:
         Raises GrammarError. Errors are shared by the callers that wait for them, and not kept.
         """
         options = self._resolved(options or CompileOptions())
-        _check_size(spec)
+        check_size(spec)
         key = grammar_key(spec, options)
         with self._lock:
             if self._closed:
@@ -248,7 +248,8 @@ def _kind(spec: GrammarSpec) -> str:
     return str(type(spec).__struct_config__.tag)
 
 
-def _check_size(spec: GrammarSpec) -> None:
+def check_size(spec: GrammarSpec) -> None:
+    """Raises GrammarError for what is larger than a specification may be, holds nothing, or is not Unicode."""
     match spec:
         case JsonSchema(schema=text) | Regex(pattern=text) | Ebnf(grammar=text) | StructuralTag(tag=text):
             texts: tuple[str, ...] = (text,)

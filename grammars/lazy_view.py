@@ -72,6 +72,11 @@ class LazyTokenView:
         """Those that were reached so far."""
         return self.automaton.num_states
 
+    @property
+    def num_rows(self) -> int:
+        """Distinct rows built so far."""
+        return len(self._rows)
+
     def mask_row(self, state: int) -> MaskRow:
         """The tokens allowed in a live state, end-of-sequence tokens where the text may end."""
         row = self._row_of.get(state)

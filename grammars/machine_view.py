@@ -57,6 +57,11 @@ class MachineView:
         return self.machine.num_states
 
     @property
+    def num_rows(self) -> int:
+        """Distinct rows built so far."""
+        return self._masks.num_rows
+
+    @property
     def end_row(self) -> MaskRow:
         """Nothing but the end-of-sequence tokens."""
         if self._end_row is None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from grammars.automaton import Cursor
 from grammars.byte_regex import ByteRegexes, FuelError
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
 from grammars.ebnf.network import Network
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.lexis import Lexis
-from grammars.lazy_view import LazyTokenView
+from grammars.lazy_view import LazyCursor, LazyTokenView
 from grammars.machine import Machine
-from grammars.machine_view import Complete, MachineView
+from grammars.machine_view import Complete, MachineCursor, MachineView
 from grammars.regex_language import RegexLanguage
 from grammars.regex_syntax import python_dialect
 from grammars.spec import Choice, Diagnostic, Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
@@ -118,7 +117,12 @@ class NativeGrammar:
     def nbytes(self) -> int:
         return self.view.nbytes
 
-    def cursor(self) -> Cursor:
+    @property
+    def num_rows(self) -> int:
+        """Distinct mask rows built so far."""
+        return self.view.num_rows
+
+    def cursor(self) -> MachineCursor | LazyCursor:
         return self.view.cursor()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from grammars.json_schema.diagnose import Diagnosis
+from grammars.json_schema.diagnose import Diagnosis, Finding
 from grammars.json_schema.documents import Documents
 from grammars.json_schema.ending import Endings
 from grammars.json_schema.formula import Formulas
@@ -81,6 +81,20 @@ def schema_machine(
     diagnostics = [_diagnostic(pointer, "validated", message) for pointer, message in left.items()]
     diagnostics += [_diagnostic(pointer, "approximated", message) for pointer, message in reader.narrowed.items()]
     return SchemaMachine(machine, endings, diagnostics)
+
+
+def keyword_findings(
+    text: str, lexis: Lexis, options: SchemaOptions = SchemaOptions(), *, default_draft: Draft = "2020-12"
+) -> tuple[Draft, list[Finding]]:
+    """A schema's draft, and what becomes of every keyword that can apply. Raises what `schema_machine` raises.
+
+    Nothing is left to anybody: a keyword that cannot be enforced is `refused`, whatever the options say.
+    """
+    documents = Documents(text, default_draft=default_draft)
+    reader = Reader(documents, Formulas(), assert_format=options.assert_format)
+    values = Values(reader, lexis, max_digits=options.max_digits)
+    diagnosis = Diagnosis(values, Inhabited(values, options.property_order), assert_format=options.assert_format)
+    return documents.root.draft, list(diagnosis.findings())
 
 
 def _diagnostic(pointer: str, status: Literal["approximated", "validated"], message: str) -> Diagnostic:

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from grammars.json_schema.dialects import REF_HIDES_SIBLINGS
 from grammars.json_schema.documents import Node
 from grammars.json_schema.formats import FORMATS
 from grammars.json_schema.formula import Formula, Kind, Op, Unique
 from grammars.json_schema.inhabitants import Inhabited
+from grammars.json_schema.json_text import below
+from grammars.json_schema.keywords import ANNOTATIONS
 from grammars.json_schema.reading import Keywords, within_schema
 from grammars.json_schema.values import Values
 from grammars.regex_syntax import parse
-from grammars.spec import GrammarError
+from grammars.spec import ErrorCode, GrammarError
 
 Status = Literal["enforced", "annotation", "refused"]
 
-_ANNOTATIONS: Final = frozenset(
-    {
-        "$comment",
-        "$id",
-        "id",
-        "$schema",
-        "$anchor",
-        "$dynamicAnchor",
-        "$recursiveAnchor",
-        "$defs",
-        "definitions",
-        "$vocabulary",
-        "title",
-        "description",
-        "default",
-        "examples",
-        "deprecated",
-        "readOnly",
-        "writeOnly",
-        "contentMediaType",
-        "contentEncoding",
-        "contentSchema",
-    }
-)
-"""Keywords that the drafts know and that reject nothing."""
+_READ_WITH: Final = {"then": "if", "else": "if", "minContains": "contains", "maxContains": "contains"}
 
 _MOST_FRAMES: Final = 64
 
@@ -53,6 +32,8 @@ class Finding(NamedTuple):
     status: Status
     message: str = ""
     """Why it is refused, or what it does not do."""
+    code: ErrorCode | None = None
+    """Of what is refused."""
 
 
 class Diagnosis:
@@ -61,13 +42,19 @@ class Diagnosis:
     def __init__(self, values: Values, inhabited: Inhabited, *, assert_format: bool) -> None:
         self._values, self._reader = values, values.reader
         self._inhabited, self._assert_format = inhabited, assert_format
+        self._unread: list[GrammarError] = []
 
     def refusals(self) -> Iterator[GrammarError]:
-        """What cannot be enforced, one error for each keyword. It is the same that reading it would raise."""
+        """What cannot be enforced, one error for each keyword. It is the same that reading it would raise.
+
+        Raises GrammarError at the end where a subschema cannot be read at all.
+        """
         for formula in self._schemas():
             node = formula.schema[0]
             if isinstance(node.value, dict):
                 yield from self._refused(formula, self._reader.keywords(node))
+        if self._unread:
+            raise self._unread[0]
 
     def findings(self) -> Iterator[Finding]:
         """Every keyword of every subschema that can apply."""
@@ -75,16 +62,27 @@ class Diagnosis:
             node = formula.schema[0]
             if isinstance(node.value, dict):
                 yield from self._found(formula, node)
+        for error in self._unread:
+            pointer = error.pointer or ""
+            yield Finding(pointer, pointer.rpartition("/")[2], "refused", error.message, error.code)
 
     def _schemas(self) -> Iterator[Formula]:
-        """The SCHEMA formulas that can be reached from the root, itself among them, each before those inside it."""
+        """The SCHEMA formulas that can be reached from the root, itself among them, each before those inside it.
+
+        What cannot be read is kept.
+        """
+        self._unread.clear()
         waiting, met = [self._reader.root], set[Formula]()
         while waiting:
             here = waiting.pop()
-            if here.op is Op.SCHEMA and here not in met:
-                met.add(here)
-                yield here
+            if here.op is not Op.SCHEMA or here in met:
+                continue
+            met.add(here)
+            yield here
+            try:
                 waiting += reversed(self._reader.inside(here))
+            except GrammarError as error:
+                self._unread.append(error)
 
     def _refused(self, formula: Formula, keywords: Keywords) -> Iterator[GrammarError]:
         try:
@@ -122,19 +120,32 @@ class Diagnosis:
     def _found(self, formula: Formula, node: Node) -> Iterator[Finding]:
         assert isinstance(node.value, dict)
         keywords = self._reader.keywords(node)
-        refused = {error.pointer: error.message for error in self._refused(formula, keywords)}
-        hidden = "$ref" in node.value and node.draft in REF_HIDES_SIBLINGS
+        refused = {error.pointer: error for error in self._refused(formula, keywords)}
         for keyword, value in node.value.items():
-            pointer = keywords.pointer(keyword)
+            pointer = below(node.pointer, keyword)
             if pointer in refused:
-                yield Finding(pointer, keyword, "refused", refused[pointer])
-            elif keyword not in keywords or keyword in _ANNOTATIONS:
-                why = f"Ignored beside `$ref` (draft {node.draft})." if hidden else ""
+                yield Finding(pointer, keyword, "refused", refused[pointer].message, refused[pointer].code)
+            elif keyword in ANNOTATIONS:
+                yield Finding(pointer, keyword, "annotation")
+            elif (why := self._why_ignored(keyword, value, keywords)) is not None:
                 yield Finding(pointer, keyword, "annotation", why)
-            elif keyword == "format" and (not self._assert_format or value not in FORMATS):
-                yield Finding(pointer, keyword, "annotation", f"The format {value!r} is not asserted.")
             else:
                 yield Finding(pointer, keyword, "enforced")
+
+    def _why_ignored(self, keyword: str, value: Any, keywords: Keywords) -> str | None:
+        """Of a keyword that rejects nothing where it stands; None of one that may."""
+        node = keywords.node
+        if keyword not in keywords:
+            if "$ref" in keywords and node.draft in REF_HIDES_SIBLINGS:
+                return f"Ignored beside `$ref` (draft {node.draft})."
+            return f"No keyword of draft {node.draft}; ignored."
+        if keyword == "format" and (not self._assert_format or value not in FORMATS):
+            return f"The format {reprlib.repr(value)} is not asserted."
+        if keyword in _READ_WITH and _READ_WITH[keyword] not in keywords:
+            return f"Ignored without `{_READ_WITH[keyword]}`."
+        if keyword == "additionalItems" and not isinstance(keywords.get("items"), list):
+            return "Ignored where `items` is no list."
+        return None
 
 
 def _patterns(keywords: Keywords) -> Iterator[tuple[str, str]]:

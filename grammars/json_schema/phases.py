@@ -188,6 +188,7 @@ class JsonPhases:
                 may_close = bool(self._objects.accepted(frame))
                 return Phase(number, syntax.between_members(may_name=may_name, may_close=may_close))
             case Between(level, items, turn):
+                assert isinstance(items, ArrayFrame)
                 formulas = self._item(level, items)[1]
                 readings = syntax.close(turn) if self._arrays.accepted(items) else ()
                 if formulas:

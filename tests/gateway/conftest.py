@@ -90,8 +90,8 @@ async def listening(app: Any) -> AsyncIterator[str]:
             await task
 
 
-def config(**server: Any) -> ServeConfig:
-    return ServeConfig(EngineConfig(model=str(MODEL)), ServerConfig(**server))
+def config(*, engine: dict[str, Any] | None = None, **server: Any) -> ServeConfig:
+    return ServeConfig(EngineConfig(model=str(MODEL), **(engine or {})), ServerConfig(**server))
 
 
 @asynccontextmanager

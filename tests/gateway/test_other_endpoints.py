@@ -179,8 +179,8 @@ def validator(document: Any, name: str) -> jsonschema.Draft202012Validator:
 async def test_every_endpoint_is_described(gateway: Gateway) -> None:
     document = await openapi(gateway)
     assert set(document["paths"]) == {
-        "/v1/chat/completions", "/v1/grammars", "/v1/grammars/{grammar_id}", "/v1/models", "/v1/models/{model_id}",
-        "/tokenize", "/detokenize", "/health", "/metrics", "/flush_cache",
+        "/v1/chat/completions", "/v1/grammars", "/v1/grammars/{grammar_id}", "/v1/schemas:check", "/v1/models",
+        "/v1/models/{model_id}", "/tokenize", "/detokenize", "/health", "/metrics", "/flush_cache",
     }  # fmt: skip
     references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert references <= set(document["components"]["schemas"])

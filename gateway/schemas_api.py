@@ -1,0 +1,75 @@
+"""`POST /v1/schemas:check`: what is enforced of a constraint, before anybody asks for text under it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, MediaType, Request, Response, post
+from msgspec import Meta, Raw, field
+
+from gateway.constraint import json_text
+from gateway.decoding import BodyDecoder
+from gateway.errors import invalid
+from gateway.openapi import documented
+from gateway.serving import Serving
+from gateway.sse import read_body, unless_gone
+from grammars.checking import Report
+from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, OnUnsupported, Regex, Whitespace
+
+
+class CheckRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A constraint to look at: exactly one of `schema`, `regex`, `ebnf` and `choice`."""
+
+    schema: Annotated[Raw, Meta(description="A JSON Schema, or its text.")] = field(default_factory=Raw)
+    regex: str | None = None
+    ebnf: str | None = None
+    choice: Annotated[list[str], Meta(min_length=1)] | None = None
+    root: Annotated[str | None, Meta(description="The rule an EBNF grammar starts from; `root` by default.")] = None
+    on_unsupported: OnUnsupported = "error"
+    whitespace: Annotated[Whitespace | None, Meta(description="Between JSON tokens, of `schema`.")] = None
+    samples: Annotated[int, Meta(ge=0, le=16, description="Random walks, beside the short sample.")] = 0
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1, description="Of the random walks.")] = 0
+
+
+_decoder = BodyDecoder(CheckRequest)
+
+
+class SchemaController(Controller):
+    path = "/v1/schemas:check"
+
+    @post(
+        status_code=200,
+        operation_class=documented(
+            "Say what is enforced of a constraint",
+            body=CheckRequest,
+            answer=Report,
+            examples={"schema": {"schema": {"type": "array", "uniqueItems": True}}, "regex": {"regex": "[a-z]+"}},
+        ),
+    )
+    async def check(self, request: Request[Any, Any, Any], serving: Serving) -> Response[Report]:
+        """By the native engine, keyword by keyword; a constraint that is refused is answered 200 with its faults."""
+        body = _decoder.decode(await read_body(request))
+        spec = _read_spec(body, serving.config.whitespace)
+        work = serving.checker.check(spec, body.on_unsupported, num_walks=body.samples, seed=body.seed)
+        return Response(await unless_gone(request, work), media_type=MediaType.JSON)
+
+
+def _read_spec(body: CheckRequest, default_whitespace: Whitespace) -> GrammarSpec:
+    specs: dict[str, GrammarSpec] = {}
+    if (schema := json_text(body.schema)) is not None:
+        specs["schema"] = JsonSchema(schema, body.whitespace or default_whitespace)
+    if body.regex is not None:
+        specs["regex"] = Regex(body.regex)
+    if body.ebnf is not None:
+        specs["ebnf"] = Ebnf(body.ebnf, body.root or "root")
+    if body.choice is not None:
+        specs["choice"] = Choice(tuple(body.choice))
+    if len(specs) != 1:
+        given = f"not {' and '.join(f'`{name}`' for name in specs)}" if specs else "there is none"
+        raise invalid(f"Give exactly one of `schema`, `regex`, `ebnf`, `choice`; {given}.", next(iter(specs), None))
+    if body.root is not None and body.ebnf is None:
+        raise invalid("`root` is for `ebnf` only.", "root")
+    if body.whitespace is not None and "schema" not in specs:
+        raise invalid("`whitespace` is for `schema` only.", "whitespace")
+    return next(iter(specs.values()))
