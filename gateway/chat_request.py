@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, field
 
-from grammars.spec import Backend, OnUnsupported, Whitespace
+from grammars.spec import Backend, JsonSchema, OnUnsupported, PropertyOrder, UnlistedProperties, Whitespace
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
@@ -164,14 +164,37 @@ class StructuredOutputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     structural_tag: Annotated[Raw, Meta(description="A structural tag, or its text.")] = field(default_factory=Raw)
 
 
-class GrammarOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JsonOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the documents of a JSON Schema are written."""
+
+    whitespace: Annotated[Whitespace | None, Meta(description="Whitespace between JSON tokens.")] = None
+    property_order: Annotated[
+        PropertyOrder | None, Meta(description="Properties in the order of the schema, or in any; `schema` by default.")
+    ] = None
+    unlisted_properties: Annotated[
+        UnlistedProperties | None,
+        Meta(description="Of an object whose schema lists properties and says nothing of others; `omit` by default."),
+    ] = None
+    assert_format: Annotated[
+        bool | None, Meta(description="Whether `format` is enforced or an annotation; true by default.")
+    ] = None
+
+    def given(self) -> list[str]:
+        """The names of the options that are not left to their defaults."""
+        return [name for name in JsonOptions.__struct_fields__ if getattr(self, name) is not None]
+
+    def spec(self, schema: str, default_whitespace: Whitespace) -> JsonSchema:
+        chosen = {name: getattr(self, name) for name in self.given()}
+        return JsonSchema(schema, **{"whitespace": default_whitespace, **chosen})
+
+
+class GrammarOptions(JsonOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a constraint is compiled. An extension of Espalier."""
 
     backend: Backend | None = None
     on_unsupported: Annotated[
         OnUnsupported | None, Meta(description="What to do with a keyword that no chosen backend enforces.")
     ] = None
-    whitespace: Annotated[Whitespace | None, Meta(description="Whitespace between JSON tokens.")] = None
 
 
 # ---- tools

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from gateway.chat_request import (
     ChatRequest,
     ChoiceFormat,
     EbnfFormat,
+    GrammarOptions,
     JsonObjectFormat,
     JsonSchemaFormat,
     RegexFormat,
@@ -25,6 +28,7 @@ from gateway.errors import invalid
 from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, OnUnsupported, Regex, StructuralTag, Whitespace
 
 ANY_OBJECT = '{"type":"object"}'
+JsonSpec = Callable[[str], JsonSchema]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +48,44 @@ class Constraint:
 
 def read_constraint(request: ChatRequest, default_whitespace: Whitespace) -> Constraint | None:
     """Raises ApiError (400) where there are two, naming both, or one that cannot be read."""
-    options = request.grammar_options
-    whitespace = (options.whitespace if options else None) or default_whitespace
+    options = request.grammar_options or GrammarOptions()
+    json_spec = partial(options.spec, default_whitespace=default_whitespace)
     found: list[Constraint] = []
     if request.response_format is not None:
-        found += _from_response_format(request.response_format, whitespace)
+        found += _from_response_format(request.response_format, json_spec)
     if request.structured_outputs is not None:
-        found += _from_structured_outputs(request.structured_outputs, whitespace)
+        found += _from_structured_outputs(request.structured_outputs, json_spec)
     if request.regex is not None:
         found.append(Constraint(Regex(request.regex), "regex"))
     if request.ebnf is not None:
         found.append(Constraint(Ebnf(request.ebnf), "ebnf"))
     if (schema := json_text(request.json_schema)) is not None:
-        found.append(Constraint(JsonSchema(schema, whitespace), "json_schema"))
+        found.append(Constraint(json_spec(schema), "json_schema"))
     if len(found) > 1:
         names = " and ".join(f"`{constraint.param}`" for constraint in found)
         raise invalid(
             f"There is more than one constraint: {names}. Give one.", found[1].param, "conflicting_constraints"
         )
     constraint = found[0] if found else None
-    if options and options.whitespace and (constraint is None or constraint.schema is None):
-        raise invalid("`grammar_options.whitespace` is for JSON constraints only.", "grammar_options.whitespace")
+    if constraint is None or constraint.schema is None:
+        refuse_json_options(options)
     return constraint
 
 
-def _from_response_format(form: ResponseFormat, whitespace: Whitespace) -> list[Constraint]:
+def refuse_json_options(options: GrammarOptions) -> None:
+    """Raises ApiError (400) for options of JSON beside a constraint of another kind, or none."""
+    for name in options.given():
+        raise invalid(f"`grammar_options.{name}` is for JSON constraints only.", f"grammar_options.{name}")
+
+
+def _from_response_format(form: ResponseFormat, json_spec: JsonSpec) -> list[Constraint]:
     param = "response_format"
     match form:
         case JsonObjectFormat():
-            return [Constraint(JsonSchema(ANY_OBJECT, whitespace), param)]
+            return [Constraint(json_spec(ANY_OBJECT), param)]
         case JsonSchemaFormat(json_schema=named):
             lenient: OnUnsupported = "validate" if named.strict is False else "error"
-            spec = JsonSchema(bytes(named.schema).decode(), whitespace)
+            spec = json_spec(bytes(named.schema).decode())
             return [Constraint(spec, "response_format.json_schema.schema", lenient)]
         case StructuralTagFormat():
             return [Constraint(_structural_tag(form), param)]
@@ -117,11 +127,11 @@ def _structural_tag(form: StructuralTagFormat) -> StructuralTag:
     return StructuralTag(json.dumps(tag, ensure_ascii=False, separators=(",", ":")))
 
 
-def _from_structured_outputs(given: StructuredOutputs, whitespace: Whitespace) -> list[Constraint]:
+def _from_structured_outputs(given: StructuredOutputs, json_spec: JsonSpec) -> list[Constraint]:
     at = "structured_outputs"
     found: list[Constraint] = []
     if (schema := json_text(given.json)) is not None:
-        found.append(Constraint(JsonSchema(schema, whitespace), f"{at}.json"))
+        found.append(Constraint(json_spec(schema), f"{at}.json"))
     if given.regex is not None:
         found.append(Constraint(Regex(given.regex), f"{at}.regex"))
     if given.choice is not None:
@@ -132,7 +142,7 @@ def _from_structured_outputs(given: StructuredOutputs, whitespace: Whitespace) -
             raise invalid(message, f"{at}.grammar", "invalid_ebnf")
         found.append(Constraint(Ebnf(given.grammar), f"{at}.grammar"))
     if given.json_object:
-        found.append(Constraint(JsonSchema(ANY_OBJECT, whitespace), f"{at}.json_object"))
+        found.append(Constraint(json_spec(ANY_OBJECT), f"{at}.json_object"))
     if (tag := json_text(given.structural_tag)) is not None:
         found.append(Constraint(StructuralTag(tag), f"{at}.structural_tag"))
     if not found:

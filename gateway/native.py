@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, field
 from engine.wire import CompileGrammar, GrammarInfo
 from gateway.chat_request import GrammarOptions, Message, Tool
 from gateway.client import EngineUnavailable, RequestRejected, new_request_id
-from gateway.constraint import json_text
+from gateway.constraint import json_text, refuse_json_options
 from gateway.decoding import BodyDecoder
 from gateway.errors import ApiError, ErrorResponse, invalid, rejected
 from gateway.openapi import documented
@@ -106,8 +106,8 @@ class GrammarController(Controller):
         body = _grammar_decoder.decode(await read_body(request))
         param, spec = _read_spec(body, serving.config.whitespace)
         options = body.grammar_options or GrammarOptions()
-        if options.whitespace and not isinstance(spec, JsonSchema):
-            raise invalid("`grammar_options.whitespace` is for `json_schema` only.", "grammar_options.whitespace")
+        if not isinstance(spec, JsonSchema):
+            refuse_json_options(options)
         command = CompileGrammar(new_request_id("compile"), spec, options.backend, options.on_unsupported or "error")
         client, _ = serving.ready()
         try:
@@ -219,10 +219,10 @@ def _grammar(info: GrammarInfo) -> Grammar:
 
 
 def _read_spec(body: GrammarRequest, default_whitespace: Whitespace) -> tuple[str, GrammarSpec]:
-    whitespace = (body.grammar_options.whitespace if body.grammar_options else None) or default_whitespace
+    options = body.grammar_options or GrammarOptions()
     specs: dict[str, GrammarSpec] = {}
     if (schema := json_text(body.json_schema)) is not None:
-        specs["json_schema"] = JsonSchema(schema, whitespace)
+        specs["json_schema"] = options.spec(schema, default_whitespace)
     if body.regex is not None:
         specs["regex"] = Regex(body.regex)
     if body.ebnf is not None:

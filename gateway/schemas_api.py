@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Controller, MediaType, Request, Response, post
 from msgspec import Meta, Raw, field
 
+from gateway.chat_request import JsonOptions
 from gateway.constraint import json_text
 from gateway.decoding import BodyDecoder
 from gateway.errors import invalid
@@ -15,10 +15,10 @@ from gateway.openapi import documented
 from gateway.serving import Serving
 from gateway.sse import read_body, unless_gone
 from grammars.checking import Report
-from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, OnUnsupported, Regex, Whitespace
+from grammars.spec import Choice, Ebnf, GrammarSpec, OnUnsupported, Regex, Whitespace
 
 
-class CheckRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CheckRequest(JsonOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A constraint to look at: exactly one of `schema`, `regex`, `ebnf` and `choice`."""
 
     schema: Annotated[Raw, Meta(description="A JSON Schema, or its text.")] = field(default_factory=Raw)
@@ -27,7 +27,6 @@ class CheckRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     choice: Annotated[list[str], Meta(min_length=1)] | None = None
     root: Annotated[str | None, Meta(description="The rule an EBNF grammar starts from; `root` by default.")] = None
     on_unsupported: OnUnsupported = "error"
-    whitespace: Annotated[Whitespace | None, Meta(description="Between JSON tokens, of `schema`.")] = None
     samples: Annotated[int, Meta(ge=0, le=16, description="Random walks, beside the short sample.")] = 0
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1, description="Of the random walks.")] = 0
 
@@ -58,7 +57,7 @@ class SchemaController(Controller):
 def _read_spec(body: CheckRequest, default_whitespace: Whitespace) -> GrammarSpec:
     specs: dict[str, GrammarSpec] = {}
     if (schema := json_text(body.schema)) is not None:
-        specs["schema"] = JsonSchema(schema, body.whitespace or default_whitespace)
+        specs["schema"] = body.spec(schema, default_whitespace)
     if body.regex is not None:
         specs["regex"] = Regex(body.regex)
     if body.ebnf is not None:
@@ -70,6 +69,7 @@ def _read_spec(body: CheckRequest, default_whitespace: Whitespace) -> GrammarSpe
         raise invalid(f"Give exactly one of `schema`, `regex`, `ebnf`, `choice`; {given}.", next(iter(specs), None))
     if body.root is not None and body.ebnf is None:
         raise invalid("`root` is for `ebnf` only.", "root")
-    if body.whitespace is not None and "schema" not in specs:
-        raise invalid("`whitespace` is for `schema` only.", "whitespace")
+    if "schema" not in specs:
+        for name in body.given():
+            raise invalid(f"`{name}` is for `schema` only.", name)
     return next(iter(specs.values()))

@@ -119,9 +119,10 @@ def _check_constraint(request: ChatRequest, constraint: Constraint | None, tools
         raise invalid(message, constraint.param, "conflicting_constraints")
     if request.grammar_options and not constraint and not request.tools:
         raise invalid("`grammar_options` is for requests with a constraint or tools.", "grammar_options")
-    if request.grammar_options and request.grammar_options.whitespace and tools:
-        param = "grammar_options.whitespace"
-        raise invalid(f"`{param}` can't be chosen beside `tools`.", param)
+    if request.grammar_options and tools:
+        for name in request.grammar_options.given():
+            param = f"grammar_options.{name}"
+            raise invalid(f"`{param}` can't be chosen beside `tools`.", param)
     is_json = constraint is not None and constraint.schema is not None
     if is_json or (tools and tools.forced):
         for name in ("stop", "stop_token_ids"):

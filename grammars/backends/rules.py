@@ -23,6 +23,7 @@ def rules_of(
     """The rules of a schema, a regex or a choice, with their start `ROOT`, and what became of keywords."""
     match spec:
         case JsonSchema(schema=schema, whitespace=whitespace):
+            refuse_options(spec)
             translation = translate(schema, whitespace, share_tails)
             refuse_gaps(translation, on_unsupported)
             return translation.rules, translation.gaps + translation.notes
@@ -32,6 +33,15 @@ def rules_of(
             return {ROOT: union(*map(literal, choices))}, []
         case _:
             raise GrammarError("unsupported_backend", f"{type(spec).__name__} has no form as rules.")
+
+
+def refuse_options(spec: JsonSchema) -> None:
+    """Raises unsupported_backend for what only the native backend can do with a schema."""
+    for name in ("property_order", "unlisted_properties", "assert_format"):
+        default = getattr(JsonSchema(""), name)
+        if (asked := getattr(spec, name)) != default:
+            message = f"Only the native backend knows `{name}` {asked!r}; use it, or auto, or leave {default!r}."
+            raise GrammarError("unsupported_backend", message)
 
 
 def refuse_gaps(translation: Translation, on_unsupported: OnUnsupported, prefix: str = "") -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from grammars.json_schema.dialects import REF_HIDES_SIBLINGS
 from grammars.json_schema.documents import Node
-from grammars.json_schema.formats import FORMATS
+from grammars.json_schema.formats import FORMATS, INTEGER_FORMATS
 from grammars.json_schema.formula import Formula, Kind, Op, Unique
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.json_text import below
@@ -139,7 +139,7 @@ class Diagnosis:
             if "$ref" in keywords and node.draft in REF_HIDES_SIBLINGS:
                 return f"Ignored beside `$ref` (draft {node.draft})."
             return f"No keyword of draft {node.draft}; ignored."
-        if keyword == "format" and (not self._assert_format or value not in FORMATS):
+        if keyword == "format" and (not self._assert_format or value not in (*FORMATS, *INTEGER_FORMATS)):
             return f"The format {reprlib.repr(value)} is not asserted."
         if keyword in _READ_WITH and _READ_WITH[keyword] not in keywords:
             return f"Ignored without `{_READ_WITH[keyword]}`."

@@ -90,6 +90,9 @@ def _regex(depth: int) -> str:
     return inner
 
 
+_BASE64: Final = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?"
+"""RFC 4648, section 4, with the bits that the padding leaves over unset."""
+
 FORMATS: Final = {
     "date": _DATE,
     "time": _TIME,
@@ -111,5 +114,10 @@ FORMATS: Final = {
     "regex": _regex(4),
     "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
     "relative-json-pointer": "(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^~/]|~[01])*)*)",
+    "byte": _BASE64,
+    "base64": _BASE64,
 }
 """By name of the format; the others stay annotations. Each is a subset of what its specification allows."""
+
+INTEGER_FORMATS: Final = {"int32": 31, "int64": 63}
+"""Formats of OpenAPI's registry for numbers: whole, and of so many bits beside the sign."""

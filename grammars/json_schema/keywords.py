@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple, get_args
 
-from grammars.json_schema.formats import FORMATS
+from grammars.json_schema.formats import FORMATS, INTEGER_FORMATS
 from grammars.json_schema.metaschema import Draft, shapes
 
 Level = Literal["exact", "conditional", "annotation"]
@@ -36,7 +36,7 @@ SUPPORT: Final[dict[str, Support]] = {
     **_each(_EXACT, "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf"),
     **_each(_EXACT, "minLength maxLength"),
     "pattern": Support("conditional", f"it has {_REGULAR}"),
-    "format": Support("conditional", f"it is one of {', '.join(FORMATS)}; any other is an annotation"),
+    "format": Support("conditional", f"it is one of {', '.join((*FORMATS, *INTEGER_FORMATS))}; any other is an annotation"),
     **_each(_EXACT, "items prefixItems additionalItems minItems maxItems contains minContains maxContains"),
     "uniqueItems": Support(
         "conditional",

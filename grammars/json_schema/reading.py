@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from grammars.json_schema.dialects import REF_HIDES_SIBLINGS
 from grammars.json_schema.documents import Documents, Node
+from grammars.json_schema.formats import INTEGER_FORMATS
 from grammars.json_schema.formula import (
     ArrayAssertion,
     Assertion,
@@ -316,7 +317,13 @@ class Reader:
         return self.formulas.holds(StringAssertion(kind, argument, pointer))
 
     def _format(self, name: str, pointer: str, keywords: Keywords) -> Formula:
-        return self._string("format", name, pointer) if self._assert_format else self.formulas.true
+        if not self._assert_format:
+            return self.formulas.true
+        if bits := INTEGER_FORMATS.get(name):
+            least, most = Decimal(-(2**bits)), Decimal(2**bits - 1)
+            bounds = [Bound(-1, least, False), Bound(1, most, False)]
+            return self.formulas.all_of([self._number(Divisible(Decimal(1))), *map(self._number, bounds)])
+        return self._string("format", name, pointer)
 
     # ---- objects and arrays
 
