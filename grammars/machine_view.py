@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from grammars.automaton import DEAD, MaskRow
 from grammars.byte_regex import ByteRegexes
 from grammars.json_strings import spellings, value_of
-from grammars.machine import Machine
+from grammars.machine import Machine, Phase
 from grammars.token_masks import TokenMasks, tokens_behind
 from grammars.vocabulary import Vocabulary
 from grammars.words import NO_NODE
@@ -41,6 +41,7 @@ class MachineView:
         self._end_row: MaskRow | None = None
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
         self._with_begun_text: dict[int, tuple[int, ...]] = {}
+        self._runs_out_at: dict[tuple[int, bytes], int | None] = {}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -133,7 +134,27 @@ class MachineView:
 
     def _may_exhaust(self, state: int) -> bool:
         """Whether the next text that must be distinct, if it begins with a quotation mark here, may be used up."""
-        return any(self.is_exhaustible(self.run(state, begin + b'"')) for begin in (b"", b",", b", "))
+        begun = (self.run(state, begin + b'"') for begin in (b"", b",", b", "))
+        return any(here != DEAD and not self._is_endless(self.machine.phase(here)) for here in begun)
+
+    def _is_endless(self, phase: Phase) -> bool:
+        """Whether a phase reads no texts that must be distinct, or whatever was read of one can go on in any way."""
+        return not phase.is_distinct or (phase.most < 0 and self._masks.is_interior(phase.lexeme))
+
+    def runs_out_at(self, phase: Phase, form: bytes) -> int | None:
+        """How much of a text that must be distinct is read where there are not endless ways to go on."""
+        if self._is_endless(phase):
+            return None
+        key = (phase.number, form)
+        if key not in self._runs_out_at:
+            state, found = self.machine.state(self.machine.entry(phase.number)), None
+            for end in range(len(form) + 1):
+                if self.is_exhaustible(state):
+                    found = end
+                    break
+                state = self.run(state, form[end : end + 1])
+            self._runs_out_at[key] = found
+        return self._runs_out_at[key]
 
     def is_exhaustible(self, state: int) -> bool:
         """Whether a state stands in a text that must be distinct, of which there are not endless."""
@@ -286,15 +307,18 @@ class MachineCursor:
 
     def _without_way_out(self, form: bytes, begun: int) -> bytes | None:
         """What of a used text, its first `begun` bytes read, leads where nothing but used texts can come of it."""
-        view, state = self._view, self._state
-        if not view.is_exhaustible(state):
+        view = self._view
+        from_here = view.runs_out_at(view.machine.phase(self._state), form)
+        if from_here is None:
             return None
-        for end in range(begun + 1, len(form) + 1):
-            state = view.run(state, form[end - 1 : end])
+        first = max(begun + 1, from_here)
+        state = view.run(self._state, form[begun:first])
+        for end in range(first, len(form) + 1):
             if state == DEAD:
                 return None
             if view.is_exhausted(state, form[:end], self._used[-1]):
                 return form[begun:end]
+            state = view.run(state, form[end : end + 1])
         return None
 
     def _is_dead_end(self, token_id: int) -> bool:

@@ -69,6 +69,10 @@ class TokenMasks:
         """Distinct rows built so far."""
         return len(self._rows)
 
+    def is_interior(self, lexeme: int) -> bool:
+        """Whether a lexeme is one of those in which any text may stand."""
+        return lexeme in self._interiors
+
     @property
     def nbytes(self) -> int:
         """Memory of the rows and of what leads to them."""

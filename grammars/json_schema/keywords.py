@@ -36,7 +36,9 @@ SUPPORT: Final[dict[str, Support]] = {
     **_each(_EXACT, "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf"),
     **_each(_EXACT, "minLength maxLength"),
     "pattern": Support("conditional", f"it has {_REGULAR}"),
-    "format": Support("conditional", f"it is one of {', '.join((*FORMATS, *INTEGER_FORMATS))}; any other is an annotation"),
+    "format": Support(
+        "conditional", f"it is one of {', '.join((*FORMATS, *INTEGER_FORMATS))}; any other is an annotation"
+    ),
     **_each(_EXACT, "items prefixItems additionalItems minItems maxItems contains minContains maxContains"),
     "uniqueItems": Support(
         "conditional",

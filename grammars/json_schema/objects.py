@@ -39,6 +39,8 @@ class Universe:
     """By pattern, or by the formula that names are asked for."""
     classes: dict[KeyClass, Texts]
     """The other keys."""
+    class_of: dict[str, KeyClass]
+    """Of which of them a named key would be."""
     relevant: int
     """[bits by key] the keys of which it matters whether they were there."""
     most_counted: int
@@ -414,10 +416,15 @@ class Objects:
             predicates=tuple(predicates),
             predicate_of=predicate_of,
             classes={key: names for key, names in classes.items() if not isinstance(names, Words)},
+            class_of={key: self._class_of(key, predicates) for key in keys},
             relevant=sum(1 << index[key] for key in tracked),
             most_counted=max(counts, default=0),
             is_simple=not any(each.dependent for each in order) and not any(counts),
         )
+
+    def _class_of(self, key: str, predicates: list[Texts]) -> KeyClass:
+        algebra = self._values.key_algebra
+        return frozenset(number for number, texts in enumerate(predicates) if algebra.holds(texts, key))
 
     def _age(self, assertion: ObjectAssertion) -> int:
         return self._formulas.holds(assertion).number

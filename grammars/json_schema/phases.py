@@ -28,7 +28,7 @@ from grammars.json_schema.syntax import (
 )
 from grammars.json_schema.texts import ANY, Length, Texts, Words
 from grammars.json_schema.values import Values
-from grammars.json_strings import spellings
+from grammars.json_strings import spelling, spellings
 from grammars.lexicon import Reading
 from grammars.machine import Phase
 from grammars.words import ALL_WORDS, NO_NODE, WordTries
@@ -256,16 +256,31 @@ class JsonPhases:
         root = self._names(universe)
         if others.get(frozenset()) == ANY:  # whatever named key has begun can go on as another
             return Phase(number, self._syntax.any_name, root, is_distinct=True)
-        is_allowed = np.zeros(len(universe.keys), np.bool_)
-        is_allowed[named] = True
-        totals = self._words.allow(root, is_allowed) if root != NO_NODE else ALL_WORDS
+        is_read = np.zeros(len(universe.keys), np.bool_)
+        is_read[named] = True
+        algebra, left_out = self._values.key_algebra, set[str]()
+        for i, key in enumerate(universe.keys):
+            if not is_read[i] and universe.class_of[key] in others:  # it must not be read as one of the others
+                if self._runs_out(others[universe.class_of[key]], key):
+                    left_out.add(key)
+                else:
+                    is_read[i] = True
+        totals = self._words.allow(root, is_read) if root != NO_NODE else ALL_WORDS
         if not others:
             return Phase(number, root=root, totals=totals)
-        algebra = self._values.key_algebra
-        unnamed = algebra.complement(Words(frozenset(universe.keys)))
-        asked = [(i, key) for i, key in enumerate(universe.classes) if key in others]
-        readings = [(algebra.expr(algebra.all_of([universe.classes[key], unnamed])), i) for i, key in asked]
+        against = algebra.complement(Words(frozenset(left_out)))
+        asked = [(i, names) for i, (key, names) in enumerate(universe.classes.items()) if key in others]
+        readings = [(algebra.expr(algebra.all_of([names, against]) if left_out else names), i) for i, names in asked]
         return Phase(number, self._syntax.names(readings), root, totals, is_distinct=True)
+
+    def _runs_out(self, names: Texts, key: str) -> bool:
+        """Whether some beginning of a key has not endless ways to go on among the names."""
+        here, arena = self._values.key_algebra.expr(names), self._values.arena
+        for byte in spelling(key):
+            if arena.is_finite(here):
+                return True
+            here = int(arena.row(here)[byte])
+        return arena.is_finite(here)
 
     def _names(self, universe: Universe) -> int:
         """The trie of a universe's keys, each labelled with its index."""
