@@ -8,7 +8,7 @@ derivatives re-examined", whose approximate derivative classes are used here). C
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import Any, Final, Protocol
 
@@ -406,31 +406,37 @@ class ByteRegexes:
                 return self._append(self._derive(body, byte), left)
 
     def _search_live(self, expr: int) -> bool:
-        """Whether a nullable expression can be reached; decides it for all that was passed on the way."""
-        parents: dict[int, list[int]] = {expr: []}
-        waiting = [expr]
-        found: list[int] = []
-        while waiting and not found:
-            here = waiting.pop()
-            if self._nullable[here] or self._live.get(here) or (self._positive[here] and here != NOTHING):
-                found.append(here)
-                break
-            for mask in self.classes(here):
-                target = self._derive(here, (mask & -mask).bit_length() - 1)
-                if self._live.get(target) is False:
-                    continue
-                if target not in parents:
-                    parents[target] = []
-                    waiting.append(target)
-                parents[target].append(here)
-        if not found:
-            self._live.update(dict.fromkeys(parents, False))
-            return False
-        while found:
-            here = found.pop()
-            self._live[here] = True
-            found += parents.pop(here, ())
-        return self._live.get(expr, False)
+        """Whether a nullable expression can be reached, depth first; decides it for all that was passed on the way."""
+        path = [(expr, self._targets(expr))]
+        met = {expr}
+        while path:
+            here, targets = path[-1]
+            if self._ends_somewhere(here):
+                self._live.update((passed, True) for passed, _ in path)
+                return True
+            after = next((target for target in targets if target not in met), None)
+            if after is None:
+                path.pop()
+            else:
+                met.add(after)
+                path.append((after, self._targets(after)))
+        self._live.update(dict.fromkeys(met, False))
+        return False
+
+    def _ends_somewhere(self, expr: int) -> bool:
+        """Whether some text matches, as far as that is known without looking further."""
+        return self._nullable[expr] or self._live.get(expr, False) or (self._positive[expr] and expr != NOTHING)
+
+    def _targets(self, expr: int) -> Iterator[int]:
+        """The derivatives that may be live. That by a quotation mark is the first, for it ends most strings."""
+        for mask in sorted(self.classes(expr), key=_lacks_quote):
+            target = self._derive(expr, (mask & -mask).bit_length() - 1)
+            if self._live.get(target) is not False:
+                yield target
+
+
+def _lacks_quote(mask: ByteSet) -> bool:
+    return not mask >> 0x22 & 1
 
 
 def _multiplied(least: int, most: int, times: int, most_times: int | None) -> tuple[int, int | None] | None:

@@ -93,13 +93,14 @@ class Lexicon:
         if self.rows[lexeme, 0] != UNKNOWN:
             return
         readings = self._readings[lexeme]
-        after = np.stack([self.arena.row(reading.expr) for reading in readings])  # [num_readings, 256]
-        columns, which = np.unique(after, axis=1, return_inverse=True)
-        lexemes = [
-            self.lexeme(tuple(r._replace(expr=int(e)) for e, r in zip(column, readings, strict=True) if e != NOTHING))
-            for column in columns.T
-        ]
-        self.rows[lexeme] = np.array(lexemes, np.int32)[which.reshape(256)]
+        columns = list(zip(*(self.arena.row(reading.expr).tolist() for reading in readings), strict=True))
+        lexemes = {
+            column: self.lexeme(
+                tuple(Reading(e, r.tag, r.eager) for e, r in zip(column, readings, strict=True) if e != NOTHING)
+            )
+            for column in set(columns)
+        }
+        self.rows[lexeme] = [lexemes[column] for column in columns]
 
 
 def grown(array: NDArray[Any], filler: int) -> NDArray[Any]:
