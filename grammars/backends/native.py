@@ -16,7 +16,18 @@ from grammars.lazy_view import LazyTokenView
 from grammars.machine import Machine
 from grammars.machine_view import Complete, MachineView
 from grammars.regex_language import RegexLanguage
-from grammars.spec import Choice, Diagnostic, Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
+from grammars.spec import (
+    Choice,
+    Diagnostic,
+    Ebnf,
+    GrammarError,
+    GrammarSpec,
+    JsonSchema,
+    OnUnsupported,
+    Regex,
+    StructuralTag,
+)
+from grammars.structural_tag.automaton import tag_machine
 from grammars.token_masks import Interior, TokenMasks, interior_of
 from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
@@ -136,8 +147,10 @@ def _machine(
                 raise GrammarError("invalid_regex", message, line=1, column=1)
         case Choice(choices=choices):
             expr = lexis.arena.literals(choice.encode() for choice in choices)
-        case _:
-            message = f"The native backend does not compile {type(spec).__name__} yet; use xgrammar, or auto."
-            raise GrammarError("unsupported_backend", message)
+        case StructuralTag(tag=text):
+            tag = tag_machine(text, lexis, workshop.plain, SchemaOptions(on_unsupported=on_unsupported))
+            return tag.machine, tag.endings.complete, tag.diagnostics
+        case Ebnf():
+            raise AssertionError("grammars are compiled in arenas of their own")
     machine = text_machine(lexis.lexicon, expr)
     return machine, lambda state, used, text: rest_of_text(machine, state), []
