@@ -27,6 +27,8 @@ class TagMachine(NamedTuple):
     machine: Machine
     endings: TagEndings
     diagnostics: list[Diagnostic]
+    explored: frozenset[int]
+    """Lexemes in each of which few others can be reached, all of them built."""
 
 
 def tag_machine(text: str, lexis: Lexis, plain: RegexLanguage, options: SchemaOptions) -> TagMachine:
@@ -45,7 +47,8 @@ def tag_machine(text: str, lexis: Lexis, plain: RegexLanguage, options: SchemaOp
     except RecursionError:
         raise GrammarError("grammar_too_large", "The structural tag is nested too deeply.", pointer="") from None
     machine = Machine(lexis.lexicon, words, phases)
-    return TagMachine(machine, TagEndings(machine, phases, shapes, bodies.found), bodies.diagnostics)
+    endings = TagEndings(machine, phases, shapes, bodies.found)
+    return TagMachine(machine, endings, bodies.diagnostics, frozenset(phases.explored))
 
 
 def _format(text: str) -> Any:

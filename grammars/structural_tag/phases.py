@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from grammars.automaton import DEAD
 from grammars.byte_regex import NOTHING
 from grammars.json_schema.automaton import SchemaPhases
@@ -23,6 +21,7 @@ TAIL: Final = 0
 _OPENING: Final = (OPEN_STRING, OPEN_OBJECT, OPEN_ARRAY)
 _MOST_LEXEMES: Final = 4096
 """How many a part may pass through before it is no longer looked into for where it ends."""
+_FEW_LEXEMES: Final = 512
 _MOST_SHAPES: Final = 1 << 16
 _AMBIGUOUS: Final = "a document in a place where other text may begin or go on with the same characters"
 
@@ -86,6 +85,8 @@ class TagPhases:
         self._positions: list[Position] = []
         self._phases: list[Phase] = []
         self._forms: dict[int, tuple[Form, int]] = {}
+        self.explored: set[int] = set()
+        """Lexemes in each of which few others can be reached, all of them built."""
 
     def first(self) -> Phase:
         return self._enter(self._root)
@@ -94,7 +95,7 @@ class TagPhases:
         match self._positions[phase]:
             case AtShape(shape):
                 ended = self._lexicon.tag_sets[tags]
-                return None if ended == (TAIL,) else self._taken(self._form(shape)[0].branches[ended[0] - 1])
+                return None if TAIL in ended or not ended else self._taken(self._form(shape)[0].branches[ended[0] - 1])
             case AtWords(shape):
                 words = self._shapes.head_words(shape)
                 assert words is not None
@@ -186,6 +187,9 @@ class TagPhases:
         Raises GrammarError where there is too much to look at.
         """
         lexicon = self._lexicon
+        first, *others = lexicon.readings(lexeme)
+        if not others and not lexicon.arena.accepts(first.expr) and lexicon.arena.listed(first.expr, 1):
+            return ()
         waiting, seen = [lexeme], {lexeme, DEAD}
         while waiting:
             here = waiting.pop()
@@ -198,7 +202,9 @@ class TagPhases:
             if len(seen) > _MOST_LEXEMES:
                 raise unsupported("an expression so long before a document or a tag", "/format")
             lexicon.build(here)
-            fresh = set(np.unique(lexicon.rows[here]).tolist()) - seen
+            fresh = set(lexicon.rows[here].tolist()) - seen
             seen |= fresh
             waiting += fresh
+        if len(seen) <= _FEW_LEXEMES:
+            self.explored |= {one for one in seen if one != DEAD and not lexicon.eager[one]}
         return ()
