@@ -14,7 +14,7 @@ from grammars.machine import Machine
 from grammars.regex_language import RegexLanguage
 from grammars.spec import Diagnostic, GrammarError
 from grammars.structural_tag.ending import TagEndings
-from grammars.structural_tag.fields import Fields
+from grammars.structural_tag.fields import Fields, unsupported
 from grammars.structural_tag.formats import FormatReader
 from grammars.structural_tag.phases import Body, TagPhases, document_of
 from grammars.structural_tag.shapes import Document, Shapes
@@ -45,7 +45,7 @@ def tag_machine(text: str, lexis: Lexis, plain: RegexLanguage, options: SchemaOp
         phases = TagPhases(shapes, root, bodies.found, lexis.lexicon, words)
         phases.check()
     except RecursionError:
-        raise GrammarError("grammar_too_large", "The structural tag is nested too deeply.", pointer="") from None
+        raise unsupported("so deep a nesting, or so long a sequence of what may be left out,", "/format") from None
     machine = Machine(lexis.lexicon, words, phases)
     endings = TagEndings(machine, phases, shapes, bodies.found)
     return TagMachine(machine, endings, bodies.diagnostics, frozenset(phases.explored))

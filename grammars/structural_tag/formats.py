@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 from grammars.byte_regex import ALL, ALL_BYTES, EMPTY, ByteRegexes
 from grammars.regex_language import RegexLanguage
 from grammars.spec import GrammarError
 from grammars.structural_tag.fields import Fields
 from grammars.structural_tag.shapes import Shapes
+
+_MOST_CHARS: Final = 256
+"""How far the characters of free text that excludes strings are counted."""
+_MOST_LITERAL: Final = 1 << 16
+"""Characters that all strings of a structural tag may have together."""
 
 Ends = tuple[str, ...]
 """The end strings of the tag around, which free text must not hold."""
@@ -28,13 +33,14 @@ class FormatReader:
         """`plain` reads patterns; `document` gives the number of the documents that a `json_schema` asks for."""
         self._shapes, self._plain, self._document = shapes, plain, document
         self._arena: ByteRegexes = shapes.arena
+        self._literal_len = 0
 
     def read(self, node: Any, pointer: str, ends: Ends = ()) -> int:
         """The shape of a format."""
         fields, shapes = Fields(node, pointer), self._shapes
         match fields.kind:
             case "const_string":
-                return shapes.literal(fields.string("value"))
+                return self._literal(fields, fields.string("value"))
             case "json_schema":
                 return shapes.document(self._document(fields))
             case "any_text":
@@ -56,6 +62,15 @@ class FormatReader:
                 return self._dispatch(fields, ends)
             case _:
                 return self._repetition(fields, ends)
+
+    def _literal(self, fields: Fields, text: str) -> int:
+        self._count(fields, text)
+        return self._shapes.literal(text)
+
+    def _count(self, fields: Fields, text: str) -> None:
+        self._literal_len += len(text)
+        if self._literal_len > _MOST_LITERAL:
+            fields.refuse(f"strings of more than {_MOST_LITERAL} characters in all")
 
     def _elements(self, fields: Fields, ends: Ends) -> list[int]:
         elements = fields.items("elements")
@@ -81,11 +96,13 @@ class FormatReader:
     def _any_text(self, fields: Fields, ends: Ends) -> int:
         if fields.count("max_tokens") is not None:
             fields.refuse("a bound on tokens", "max_tokens")
-        expr = self._free(self._excluded(fields, ends))
-        most = fields.count("max_chars")
-        if most is not None:
-            expr = self._arena.intersection(expr, self._arena.repeat(self._plain.any_char, 0, most))
-        return self._shapes.text(expr)
+        excluded, most = self._excluded(fields, ends), fields.count("max_chars")
+        if most is None:
+            return self._shapes.text(self._free(excluded))
+        counted = self._arena.repeat(self._plain.any_char, 0, most)
+        if excluded and most > _MOST_CHARS:
+            fields.refuse(f"so high a bound; {_MOST_CHARS} is the highest", "max_chars")
+        return self._shapes.text(self._without(counted, self._around(excluded, ALL)))
 
     def _regex(self, fields: Fields) -> int:
         try:
@@ -101,7 +118,10 @@ class FormatReader:
     def _excluded(self, fields: Fields, ends: Ends) -> list[str]:
         if "" in ends:
             fields.refuse("free text in a tag that may end with nothing")
-        return [*fields.strings("excludes", least=0), *ends]
+        excludes = fields.strings("excludes", least=0)
+        for text in excludes:
+            self._count(fields, text)
+        return [*excludes, *ends]
 
     def _free(self, excluded: Iterable[str]) -> int:
         """The texts that hold none of some strings."""
@@ -132,6 +152,8 @@ class FormatReader:
         ends = end if isinstance(end, list) else [end]
         if not ends or not all(isinstance(text, str) for text in ends):
             fields.invalid("`end` is a string, or some", "end")
+        for text in (fields.string("begin"), *ends):
+            self._count(fields, text)
         content = self.read(fields.get("content"), fields.at("content"), tuple(ends))
         closing = self._arena.literals(text.encode() for text in ends)
         return fields.string("begin"), self._shapes.sequence(content, self._shapes.text(closing))
@@ -200,6 +222,6 @@ class FormatReader:
         one = self._one_of(self._tags(fields))
         if not fields.flag("stop_after_first"):
             one = shapes.sequence(
-                one, shapes.repeated(shapes.sequence(shapes.literal(fields.string("separator")), one))
+                one, shapes.repeated(shapes.sequence(self._literal(fields, fields.string("separator")), one))
             )
         return one if fields.flag("at_least_one") else shapes.either(shapes.text(EMPTY), one)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from grammars.automaton import DEAD
-from grammars.byte_regex import NOTHING
+from grammars.byte_regex import NOTHING, FuelError
 from grammars.json_schema.automaton import SchemaPhases
 from grammars.json_schema.phases import AtEnd
 from grammars.json_schema.syntax import OPEN_ARRAY, OPEN_OBJECT, OPEN_STRING
@@ -19,10 +19,14 @@ from grammars.words import WordTries
 TAIL: Final = 0
 """The tag of the texts after which the whole text may end; those of the branches count on from it."""
 _OPENING: Final = (OPEN_STRING, OPEN_OBJECT, OPEN_ARRAY)
-_MOST_LEXEMES: Final = 4096
+_MOST_LEXEMES: Final = 1024
 """How many a part may pass through before it is no longer looked into for where it ends."""
+_FUEL: Final = 50_000
+"""Derivatives that this may take."""
 _FEW_LEXEMES: Final = 512
-_MOST_SHAPES: Final = 1 << 16
+_FEW_TEXTS: Final = 64
+"""Lexemes that are built of a part behind which nothing follows."""
+_MOST_SHAPES: Final = 1 << 13
 _AMBIGUOUS: Final = "a document in a place where other text may begin or go on with the same characters"
 
 
@@ -85,6 +89,7 @@ class TagPhases:
         self._positions: list[Position] = []
         self._phases: list[Phase] = []
         self._forms: dict[int, tuple[Form, int]] = {}
+        self._known_unclear: dict[int, tuple[int, ...]] = {}
         self.explored: set[int] = set()
         """Lexemes in each of which few others can be reached, all of them built."""
 
@@ -168,6 +173,8 @@ class TagPhases:
                 form = self._shapes.form(shape, cuts=cuts)
                 lexeme = self._lexeme(form)
                 unclear = self._unclear(lexeme) if form.branches else ()
+                if not form.branches:
+                    self._reached(lexeme, _FEW_TEXTS)
                 if not unclear:
                     break
             else:
@@ -186,25 +193,47 @@ class TagPhases:
 
         Raises GrammarError where there is too much to look at.
         """
-        lexicon = self._lexicon
+        found = self._known_unclear.get(lexeme)
+        if found is None:
+            found = self._known_unclear[lexeme] = self._search_unclear(lexeme)
+        return found
+
+    def _search_unclear(self, lexeme: int) -> tuple[int, ...]:
+        arena, lexicon = self._lexicon.arena, self._lexicon
         first, *others = lexicon.readings(lexeme)
-        if not others and not lexicon.arena.accepts(first.expr) and lexicon.arena.listed(first.expr, 1):
+        if not others and not arena.accepts(first.expr) and arena.listed(first.expr, 1):
             return ()
-        waiting, seen = [lexeme], {lexeme, DEAD}
-        while waiting:
-            here = waiting.pop()
-            readings = lexicon.readings(here)
+        reached = self._reached(lexeme, _MOST_LEXEMES)
+        if reached is None:
+            raise unsupported("so large an expression before a document or a tag", "/format")
+        for here in reached:
             if lexicon.eager[here]:
+                readings = lexicon.readings(here)
                 tags = {reading.tag for reading in readings}
-                if here == lexeme or len(tags) > 1 or any(lexicon.arena.row(one.expr).any() for one in readings):
+                if here == lexeme or len(tags) > 1 or any(arena.row(one.expr).any() for one in readings):
                     return tuple(tags)
-                continue
-            if len(seen) > _MOST_LEXEMES:
-                raise unsupported("an expression so long before a document or a tag", "/format")
-            lexicon.build(here)
-            fresh = set(lexicon.rows[here].tolist()) - seen
-            seen |= fresh
-            waiting += fresh
-        if len(seen) <= _FEW_LEXEMES:
-            self.explored |= {one for one in seen if one != DEAD and not lexicon.eager[one]}
         return ()
+
+    def _reached(self, lexeme: int, most: int) -> list[int] | None:
+        """The lexemes that can be reached within one, all of them built; None where they are too many or too large."""
+        lexicon, arena = self._lexicon, self._lexicon.arena
+        spared = max(0, arena.fuel - _FUEL)
+        arena.fuel -= spared
+        reached, seen = [lexeme], {lexeme, DEAD}
+        try:
+            for here in reached:
+                if lexicon.eager[here]:
+                    continue
+                if len(reached) > most:
+                    return None
+                lexicon.build(here)
+                fresh = set(lexicon.rows[here].tolist()) - seen
+                seen |= fresh
+                reached += fresh
+        except FuelError:
+            return None
+        finally:
+            arena.fuel = max(0, arena.fuel) + spared
+        if len(reached) <= _FEW_LEXEMES:
+            self.explored |= {one for one in reached if not lexicon.eager[one]}
+        return reached
