@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import jsonschema
@@ -137,3 +138,40 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of which no key comes twice."""
     assert len(dict(pairs)) == len(pairs), pairs
     return dict(pairs)
+
+
+def random_form(rng: random.Random, depth: int) -> Any:
+    """A format of formats of few strings, so that their texts get in each other's way."""
+    strings = ["a", "b", "<a", "<b>", "ab", "]", "<", "x", "aa", ""]
+    inner = [random_form(rng, depth - 1) for _ in range(rng.randrange(1, 4))] if depth else []
+    once = {"at_least_one": rng.random() < 0.3, "stop_after_first": rng.random() < 0.3}
+    end: str | list[str] = rng.choice([">", "</a>", "aa", "b"]) if rng.random() < 0.8 else ["]", ")"]
+    match rng.randrange(13 if depth else 4):
+        case 0:
+            return const(rng.choice(strings))
+        case 1:
+            return regex(rng.choice(["a*", "ab?", "[ab]", "(a|<)b"]))
+        case 2:
+            return {"type": "any_text", "excludes": rng.sample(strings[:-1], rng.randrange(3))}
+        case 3:
+            letters = {"type": "array", "maxItems": 1, "items": {"const": "c"}}
+            return document(rng.choice([{"type": "null"}, {"const": "b"}, letters, {"enum": ["a", True, []]}]))
+        case 4:
+            return sequence(*inner)
+        case 5:
+            return either(*inner)
+        case 6 | 7:
+            return tag(rng.choice(["<a>", "<b>", "<", "(", "a"]), inner[0], end)
+        case 8:
+            trigger = rng.choice(["<", "a", "<a"])
+            tags = [tag(trigger + rng.choice(["", ">", "b", "a"]), one, end) for one in inner]
+            return triggered([trigger], *tags, excludes=rng.sample(["x", "]"], rng.randrange(2)), **once)
+        case 9:
+            return separated(rng.choice(["", ",", "a"]), *[tag(rng.choice("<a("), one, end) for one in inner], **once)
+        case 10:
+            return {"type": rng.choice(["optional", "star", "plus"]), "content": inner[0]}
+        case 11:
+            return {"type": "repeat", "min": 1, "max": 2, "content": inner[0]}
+        case _:
+            rules = [[rng.choice(["a", "<", "b"]), inner[0]]]
+            return {"type": "dispatch", "rules": rules, "loop": rng.random() < 0.6}

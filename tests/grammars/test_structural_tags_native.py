@@ -22,6 +22,7 @@ from tag_cases import (
     crossing_vocabulary,
     document,
     either,
+    random_form,
     regex,
     separated,
     sequence,
@@ -436,3 +437,33 @@ def test_verdicts_are_those_of_xgrammar(compiler: GrammarCompiler, name: str) ->
         text = bytes(taken + end_of(cursor)).decode(errors="replace")
         assert follows(other.cursor(), text), text
     assert set(verdicts) == {True, False}
+
+
+PIECES = ["a", "b", "<", "<a>", "</a>", "]", ")", "(", ",", "x", '["c"]', "[]", '"b"', "null", "aa", ">", "true"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_formats_made_at_random_mean_what_they_mean_to_xgrammar(compiler: GrammarCompiler, seed: int) -> None:
+    rng, num_compiled, num_accepted = random.Random(seed), 0, 0
+    for _ in range(15):
+        spec = spec_of(random_form(rng, 3))
+        try:
+            native = compiler.compile(spec, CompileOptions(backend="native"))
+        except GrammarError as error:
+            if error.code != "unsupported_backend":
+                raise
+            continue
+        other = compiler.compile(spec, CompileOptions(backend="xgrammar"))
+        num_compiled += 1
+        for _ in range(30):
+            cursor, taken, text = native.cursor(), bytearray(), pieced(PIECES, rng)
+            accepted = follows(native.cursor(), text)
+            assert accepted == follows(other.cursor(), text), (spec, text)
+            for byte in text.encode():
+                if cursor.advance(byte):
+                    taken.append(byte)
+            ended = bytes(taken + end_of(cursor)).decode()
+            assert follows(other.cursor(), ended), (spec, ended)
+            num_accepted += accepted
+    assert num_compiled >= 8
+    assert num_accepted > 0
