@@ -13,7 +13,7 @@ from grammars.vocabulary import Vocabulary
 
 _WIDE: Final = 128
 """Bytes that may follow where a lexeme is worth an interior: some 5 bytes for each token of the vocabulary."""
-_MOST_OFFERED: Final = 64
+_MOST_OFFERED: Final = 32
 """Interiors of offered lexemes that are kept."""
 
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
 from grammars.structural_tag.fields import unsupported
 
-MOST_COUNTED: Final = 64
+MOST_COUNTED: Final = 32
 """Rounds of a repeat that are written out, each for itself."""
 
 

@@ -84,6 +84,16 @@ TABLE: dict[str, tuple[Any, list[str], list[str]]] = {
         ['<think></think>{"x": 1}', '<think>{"x": </thin</think>{"x":1,"on":true}'],
         ['{"x":1}', "<think></think>", '<think></think></think>{"x":1}', '<think></think>{"x":1}.'],
     ),
+    "think without a tag": (
+        sequence({"type": "any_text", "excludes": ["</think>"]}, const("</think>"), document(POINT)),
+        ['</think>{"x": 1}', '{</think</think>{"x":1}'],
+        ['{"x":1}', '</think></think>{"x":1}'],
+    ),
+    "text up to a brace": (
+        sequence({"type": "any_text", "excludes": ["{"]}, document(POINT), ANY_TEXT),
+        ['{"x":1}', 'So: {"x":1} it is {'],
+        ['{{"x":1}', "So"],
+    ),
     "triggered": (
         triggered(["<a", "<b>"], A, B),
         ["", "<", "<c", 'x<a>{"x":1}</a>', '<a>{"x":1}</a><<b>{"y":"z"}</b>é', "</a>"],
@@ -337,7 +347,7 @@ def test_what_would_take_too_long_is_left_to_another_backend(form: Any) -> None:
     "form",
     [
         separated(",", *[tag(f"<{i}>", document(POINT), f"</{i}>") for i in range(500)]),
-        {"type": "repeat", "min": 0, "max": 60, "content": either(const("a"), A)},
+        {"type": "repeat", "min": 0, "max": 30, "content": either(const("a"), A)},
         {"type": "any_text", "max_chars": 10**6},
         tag("<", {"type": "any_text", "max_chars": 200}, ">"),
         sequence(*[document({"type": "integer"})] * 100),
