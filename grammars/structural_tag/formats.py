@@ -19,6 +19,7 @@ from grammars.structural_tag.shapes import Shapes
 
 _MOST_CHARS: Final = 256
 """How far the characters of free text that excludes strings are counted."""
+_MOST_TRIGGERS: Final = 64
 _MOST_LITERAL: Final = 1 << 16
 """Characters that all strings of a structural tag may have together."""
 
@@ -179,16 +180,17 @@ class FormatReader:
 
     def _triggered_tags(self, fields: Fields, ends: Ends) -> int:
         shapes = self._shapes
-        triggers, tags = fields.strings("triggers"), self._tags(fields)
+        triggers, tags = list(dict.fromkeys(fields.strings("triggers"))), self._tags(fields)
+        self._refuse_nested(fields, triggers)
         by_trigger: dict[str, list[tuple[str, int]]] = {}
         for i, (begin, behind) in enumerate(tags):
-            fitting = [trigger for trigger in dict.fromkeys(triggers) if begin.startswith(trigger)]
+            fitting = [trigger for trigger in triggers if begin.startswith(trigger)]
             if len(fitting) != 1:
                 fields.invalid("a tag begins with just one of the triggers", "tags", i, "begin")
             by_trigger.setdefault(fitting[0], []).append((begin[len(fitting[0]) :], behind))
         rules = [(trigger, self._one_of(rests)) for trigger, rests in by_trigger.items()]
         excluded = [*self._excluded(fields, ends), *(trigger for trigger in triggers if trigger not in by_trigger)]
-        free = self._dispatched(fields, rules, excluded, fields.flag("stop_after_first"))
+        free = self._dispatched(rules, excluded, fields.flag("stop_after_first"))
         if not fields.flag("at_least_one"):
             return free
         first = self._one_of(tags)
@@ -202,19 +204,29 @@ class FormatReader:
             if not rule[0]:
                 fields.refuse("an empty string to look for", "rules", i, 0)
             rules.append((rule[0], self.read(rule[1], fields.at("rules", i, 1), ends)))
-        return self._dispatched(fields, rules, fields.strings("excludes", least=0), not fields.flag("loop", True))
+        self._refuse_nested(fields, [trigger for trigger, _ in rules])
+        return self._dispatched(rules, self._excluded(fields, ()), not fields.flag("loop", True))
 
-    def _dispatched(self, fields: Fields, rules: list[tuple[str, int]], excluded: list[str], once: bool) -> int:
-        """Free text in which a shape follows each trigger."""
-        shapes, triggers = self._shapes, [trigger for trigger, _ in rules]
+    def _refuse_nested(self, fields: Fields, triggers: list[str]) -> None:
+        if len(triggers) > _MOST_TRIGGERS:
+            fields.refuse(f"more than {_MOST_TRIGGERS} triggers")
         for one in triggers:
+            self._count(fields, one)
             if sum(one in other for other in triggers) > 1:
                 fields.refuse(f"the trigger {one!r} within another")
+
+    def _dispatched(self, rules: list[tuple[str, int]], excluded: list[str], once: bool) -> int:
+        """Free text in which a shape follows each trigger, none of which is within another."""
+        shapes, triggers = self._shapes, [trigger for trigger, _ in rules]
         steps = [
-            shapes.sequence(shapes.text(self._up_to(trigger, triggers, excluded)), shapes.cut(), behind)
+            shapes.sequence(shapes.text(before), shapes.cut(), behind)
             for trigger, behind in rules
+            if self._arena.is_live(before := self._up_to(trigger, triggers, excluded))
         ]
-        text, step = shapes.text(self._free([*triggers, *excluded])), shapes.either(*steps)
+        text = shapes.text(self._free([*triggers, *excluded]))
+        if not steps:
+            return text
+        step = shapes.either(*steps)
         return shapes.either(text, step) if once else shapes.sequence(shapes.repeated(step), text)
 
     def _tags_with_separator(self, fields: Fields) -> int:

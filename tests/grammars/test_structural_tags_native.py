@@ -111,6 +111,11 @@ TABLE: dict[str, tuple[Any, list[str], list[str]]] = {
     ),
     "one": (triggered(["<"], B, at_least_one=True, stop_after_first=True), ["<b>{}</b>"], ["", "x", "<b>{}</b>x"]),
     "text without": (triggered(["<"], B, excludes=["é", "no"]), ["n<b>{}</b>o"], ["no", "é", "<b>{}</b>no"]),
+    "a trigger that is excluded": (
+        tag("[", triggered(["<b"], B, excludes=["b"], stop_after_first=True), "]"),
+        ["[]", "[<]"],
+        ["[<b>{}</b>]", "[b]"],
+    ),
     "triggered in a tag": (tag("[", triggered(["<"], B), "]"), ["[]", '[<b>{"]":"]"}</b>]'], ["[]]", "[]<b>{}</b>]"]),
     "a begin within a begin": (
         triggered(["<"], tag("<a", regex("1*"), ">"), tag("<a1", document({"const": True}), ">")),
@@ -303,6 +308,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     (sequence(ANY_TEXT, document(POINT)), "unsupported_backend", "/format/elements/1/json_schema"),
     (either(document(POINT), document(OPEN_OBJECT)), "unsupported_backend", "/format/elements/0/json_schema"),
     (either(const("{}"), document(OPEN_OBJECT)), "unsupported_backend", "/format/elements/1/json_schema"),
+    (triggered(["<a", "a"], A), "unsupported_backend", "/format"),
     ({"type": "dispatch", "rules": [["a", A], ["ba", B]]}, "unsupported_backend", "/format"),
     ({"type": "repeat", "min": 0, "max": 10**9, "content": either(const("a"), A)}, "unsupported_backend", "/format"),
 ]
@@ -333,6 +339,8 @@ def test_nesting_beyond_measure_is_refused() -> None:
         sequence({"type": "any_text", "max_chars": 10**6}, const("!"), document(POINT)),
         {"type": "repeat", "min": 0, "max": 65, "content": either(const("a"), A)},
         const("a" * 10**6),
+        triggered(["<" * 10**6], tag("<" * 10**6, const(""), "")),
+        {"type": "dispatch", "rules": [[f"<{i}>", const("")] for i in range(2000)]},
         tag("<", sequence(regex("(a|b)*a(a|b){30}"), document(POINT)), ">"),
     ],
     ids=lambda form: json.dumps(form)[:80],
