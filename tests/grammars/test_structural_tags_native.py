@@ -272,6 +272,11 @@ def test_what_must_follow_is_forced() -> None:
     assert after(triggered(["<a>"], A), "<a>").forced() == b'{"x":'
 
 
+def test_whether_a_text_is_complete_is_a_plain_boolean() -> None:
+    assert compiled(ANY_TEXT).cursor().is_complete is True
+    assert compiled(const("a")).cursor().is_complete is False
+
+
 def test_half_a_character_is_free_text_only_where_the_other_half_can_follow() -> None:
     cursor = compiled(triggered(["<a>"], A)).cursor()
     assert cursor.advance(VOCABULARY.tokens.index(b"\xe6\x97"))
