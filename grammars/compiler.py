@@ -217,9 +217,7 @@ class GrammarCompiler:
         """By the backend that was asked for, or the first that takes the specification; within one deadline in all."""
         expires = time.monotonic() + self._deadline_s
         names = list(BACKENDS) if options.backend == "auto" else [options.backend]
-        if options.backend == "auto" and isinstance(spec, StructuralTag):
-            names = ["xgrammar"]
-        elif options.backend == "auto" and isinstance(spec, Ebnf):
+        if options.backend == "auto" and isinstance(spec, Ebnf | StructuralTag):
             names = ["native", "xgrammar"]
         for name in names:
             try:

@@ -69,6 +69,10 @@ class Lexicon:
             self.open[made] = self.tags(*{reading.tag for reading in ended if not reading.eager})
         return made
 
+    def readings(self, lexeme: int) -> tuple[Reading, ...]:
+        """What is left to be read."""
+        return self._readings[lexeme]
+
     def exprs(self, lexeme: int) -> list[int]:
         """The expressions that are read."""
         return [reading.expr for reading in self._readings[lexeme]]

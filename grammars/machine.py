@@ -131,7 +131,7 @@ class Machine:
 
     def accepts(self, state: int) -> bool:
         phase, lexeme, _ = self.places[state]
-        return state != DEAD and self.phases[phase].may_end and bool(self.lexicon.open[lexeme] > 0)
+        return state != DEAD and self.phases[phase].may_end and bool(self.lexicon.open[lexeme])
 
     def phase(self, state: int) -> Phase:
         """The phase of a state other than `DEAD`."""

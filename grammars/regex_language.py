@@ -31,7 +31,8 @@ class RegexLanguage:
 
     def __init__(self, arena: ByteRegexes, chars: Callable[[Ranges], int], dialect: Dialect = ECMA) -> None:
         self._arena, self._chars, self._dialect = arena, chars, dialect
-        self.any_text = arena.repeat(chars(ANY_CHAR))
+        self.any_char = chars(ANY_CHAR)
+        self.any_text = arena.repeat(self.any_char)
 
     def whole(self, pattern: str) -> int:
         """The texts that match as a whole. Raises GrammarError with line and column."""
@@ -45,7 +46,7 @@ class RegexLanguage:
         return self._arena.union(first, self._arena.concat(self._some_text(), later))
 
     def _some_text(self) -> int:
-        return self._arena.concat(self._chars(ANY_CHAR), self.any_text)
+        return self._arena.concat(self.any_char, self.any_text)
 
     def _read(self, pattern: str, node: Node, rest: _Rest, *, at_start: bool) -> int:
         """The texts of `node` followed by `rest`."""

@@ -8,6 +8,7 @@ tokens stay inside it, and at which nodes of the trie it ends. For a state in it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -57,8 +58,8 @@ class Interior(NamedTuple):
 class TokenMasks:
     """The rows of one machine, equal ones stored once. Build under a lock of your own."""
 
-    def __init__(self, machine: Machine, vocabulary: Vocabulary, interiors: dict[int, Interior]) -> None:
-        """`interiors` are those of the lexemes that the lexicon began with, shared by all machines."""
+    def __init__(self, machine: Machine, vocabulary: Vocabulary, interiors: Mapping[int, Interior]) -> None:
+        """`interiors` are by lexeme, shared by all machines over one lexicon."""
         self.machine, self.vocabulary = machine, vocabulary
         self._trie, self._interiors = vocabulary.trie, interiors
         self._row_of: dict[int, MaskRow] = {}

@@ -9,6 +9,7 @@ from grammars.byte_regex import ByteRegexes, FuelError
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
 from grammars.ebnf.network import Network
+from grammars.interiors import Interiors
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.lexis import Lexis
 from grammars.lazy_view import LazyCursor, LazyTokenView
@@ -16,8 +17,19 @@ from grammars.machine import Machine
 from grammars.machine_view import Complete, MachineCursor, MachineView
 from grammars.regex_language import RegexLanguage
 from grammars.regex_syntax import python_dialect
-from grammars.spec import Choice, Diagnostic, Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
-from grammars.token_masks import Interior, TokenMasks, interior_of
+from grammars.spec import (
+    Choice,
+    Diagnostic,
+    Ebnf,
+    GrammarError,
+    GrammarSpec,
+    JsonSchema,
+    OnUnsupported,
+    Regex,
+    StructuralTag,
+)
+from grammars.structural_tag.automaton import tag_machine
+from grammars.token_masks import TokenMasks
 from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
 from grammars.whole_text import rest_of_text, text_machine
@@ -35,7 +47,7 @@ class _Workshop:
         self.lock = threading.RLock()
         self.lexis = Lexis()
         self.plain = RegexLanguage(self.lexis.arena, Utf8(self.lexis.arena).chars, python_dialect())
-        self.interiors: dict[int, Interior] = {}
+        self.interiors = Interiors(self.lexis.lexicon, vocabulary)
         self._vocabulary = vocabulary
 
     def view(self, machine: Machine, complete: Complete) -> MachineView:
@@ -44,10 +56,8 @@ class _Workshop:
 
     def prepare(self) -> None:
         """Looks at the vocabulary from inside of strings and keys."""
-        lexicon = self.lexis.lexicon
         for lexeme in self.lexis.syntax("spaced").boundaries():
-            if lexeme not in self.interiors:
-                self.interiors[lexeme] = interior_of(lexicon, lexeme, self._vocabulary)
+            self.interiors.add(lexeme)
 
 
 class NativeBackend:
@@ -151,8 +161,13 @@ def _machine(
                 raise GrammarError("invalid_regex", message, line=1, column=1)
         case Choice(choices=choices):
             expr = lexis.arena.literals(choice.encode() for choice in choices)
-        case _:
-            message = f"The native backend does not compile {type(spec).__name__} yet; use xgrammar, or auto."
-            raise GrammarError("unsupported_backend", message)
+        case StructuralTag(tag=text):
+            tag = tag_machine(
+                text, lexis, workshop.plain, SchemaOptions(unlisted_properties="omit", on_unsupported=on_unsupported)
+            )
+            workshop.interiors.offer(tag.explored)
+            return tag.machine, tag.endings.complete, tag.diagnostics
+        case Ebnf():
+            raise AssertionError("grammars are compiled in arenas of their own")
     machine = text_machine(lexis.lexicon, expr)
     return machine, lambda state, used, text: rest_of_text(machine, state), []

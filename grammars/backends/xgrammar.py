@@ -281,6 +281,9 @@ def _with_rules(node: Any, pointer: str, on_unsupported: OnUnsupported, diagnost
         if node.get("style", "json") != "json":
             _report_style(where, on_unsupported, diagnostics)
             return node
+        if node.get("excludes"):
+            message = "`excludes` of a schema is not enforced by any backend; leave it out."
+            raise GrammarError("unsupported_schema", message, pointer=child(pointer, "excludes"))
         try:
             translation = translate(json.dumps(node["json_schema"]), "spaced", True)
         except GrammarError as error:

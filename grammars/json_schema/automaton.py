@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from grammars.json_schema.diagnose import Diagnosis, Finding
 from grammars.json_schema.documents import Documents
-from grammars.json_schema.ending import Endings
+from grammars.json_schema.ending import DocumentEndings, Endings
 from grammars.json_schema.formula import Formulas
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.lexis import Lexis, Whitespace
@@ -35,6 +35,14 @@ class SchemaOptions:
     on_unsupported: OnUnsupported = "error"
 
 
+class SchemaPhases(NamedTuple):
+    """The phases of a schema, how its documents can be ended from where a phase begins, and what is not enforced."""
+
+    phases: JsonPhases
+    endings: DocumentEndings
+    diagnostics: list[Diagnostic]
+
+
 class SchemaMachine(NamedTuple):
     """A machine, how its texts can be ended, and what it does not enforce."""
 
@@ -52,6 +60,22 @@ def schema_machine(
     default_draft: Draft = "2020-12",
 ) -> SchemaMachine:
     """The machine of a schema. Raises GrammarError, and FuelError where it takes too many steps."""
+    words = WordTries()
+    made = schema_phases(text, lexis, words, options, remotes=remotes, default_draft=default_draft)
+    machine = Machine(lexis.lexicon, words, made.phases)
+    return SchemaMachine(machine, Endings(machine, made.endings.from_entry), made.diagnostics)
+
+
+def schema_phases(
+    text: str,
+    lexis: Lexis,
+    words: WordTries,
+    options: SchemaOptions = SchemaOptions(),
+    *,
+    remotes: Mapping[str, Any] | None = None,
+    default_draft: Draft = "2020-12",
+) -> SchemaPhases:
+    """The phases of a schema, of which a machine over `words` reads documents. Raises as `schema_machine` does."""
     documents = Documents(text, remotes=remotes, default_draft=default_draft)
     left: dict[str, str] = {}
     while True:
@@ -74,13 +98,11 @@ def schema_machine(
             left[pointer] = error.message
     if not inhabited.has_value(reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
-    words = WordTries()
     phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words)
-    machine = Machine(lexis.lexicon, words, phases)
-    endings = Endings(machine, phases, values, inhabited.objects, Witnesses(values, options.property_order))
+    endings = DocumentEndings(phases, values, inhabited.objects, Witnesses(values, options.property_order))
     diagnostics = [_diagnostic(pointer, "validated", message) for pointer, message in left.items()]
     diagnostics += [_diagnostic(pointer, "approximated", message) for pointer, message in reader.narrowed.items()]
-    return SchemaMachine(machine, endings, diagnostics)
+    return SchemaPhases(phases, endings, diagnostics)
 
 
 def keyword_findings(

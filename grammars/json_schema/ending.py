@@ -1,9 +1,9 @@
-"""How a document can be ended from any state of its machine."""
+"""How a document can be ended from any state of a machine that reads it."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -29,14 +29,16 @@ Used = tuple[frozenset[str], ...]
 
 
 class Endings:
-    """Of one schema. Everything that is built is built in the schema's own lexis: call under its lock."""
+    """Of the machine of one schema, or of one in which documents are parts of a text.
 
-    def __init__(
-        self, machine: Machine, phases: JsonPhases, values: Values, objects: Objects, witnesses: Witnesses
-    ) -> None:
-        self._machine, self._phases, self._values, self._objects = machine, phases, values, objects
-        self._witnesses = witnesses
-        self._shortest = ShortestTexts(values.arena)
+    Everything that is built is built in the machine's own arena: call under its lock.
+    """
+
+    def __init__(self, machine: Machine, from_entry: Callable[[int, Used], bytes]) -> None:
+        """`from_entry`: how the text may end where a phase begins."""
+        self._machine, self._from_entry = machine, from_entry
+        self._arena = machine.lexicon.arena
+        self._shortest = ShortestTexts(self._arena)
 
     def complete(self, state: int, used: Used = (), text: bytes = b"") -> bytes:
         """A short text, without blanks, with which the document may end; `text` is what was read of the current one.
@@ -81,7 +83,7 @@ class Endings:
             yield from machine.words.words_below(extra, read.totals)
         if lexeme == DEAD:
             return
-        arena = self._values.arena
+        arena = self._arena
         exprs = machine.lexicon.exprs(lexeme)
         filler = b""
         if read.root == NO_NODE and machine.lexicon.boundary[lexeme] and extra < read.least:
@@ -105,10 +107,15 @@ class Endings:
             return used
         return _with(used, self._machine.phases[phase].depth, value_of(text[:-1]))
 
-    # ---- the rest of a document
 
-    def _from_entry(self, phase: int, used: Used) -> bytes:
-        """From where nothing of the current lexeme was read."""
+class DocumentEndings:
+    """Of one schema: from where nothing of a lexeme was read."""
+
+    def __init__(self, phases: JsonPhases, values: Values, objects: Objects, witnesses: Witnesses) -> None:
+        self._phases, self._values, self._objects, self._witnesses = phases, values, objects, witnesses
+
+    def from_entry(self, phase: int, used: Used) -> bytes:
+        """The rest of the document from the beginning of one of the schema's phases. Raises FuelError."""
         for within in self._witnesses.depths():
             found = next(self._ends(within, phase, used), None)
             if found is not None:
@@ -127,7 +134,7 @@ class Endings:
                     if text is not None:
                         yield from self._upwards(within, level, i, before + text, used)
             case InText(level, formulas):
-                is_distinct = self._machine.phases[phase].is_distinct
+                is_distinct = phases.phase(phase).is_distinct
                 algebra = values.key_algebra if is_distinct else values.text_algebra
                 asked = [(i, self._texts(formula, is_distinct)) for i, formula in enumerate(formulas)]
                 texts = [(i, one) for i, one in asked if not algebra.is_empty(one)]

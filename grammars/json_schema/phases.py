@@ -133,6 +133,10 @@ class JsonPhases:
             case _:
                 return None
 
+    def phase(self, number: int) -> Phase:
+        """One that was met."""
+        return self._phases[number]
+
     def position(self, phase: int) -> Position:
         """Where in a document a phase is."""
         return self._places[phase]

@@ -64,6 +64,8 @@ class Syntax:
         """`any_text`, `any_name`: the spellings of any string as a value and as a key."""
         self.lexicon, self._arena, self._spaces = lexicon, lexicon.arena, spaces
         arena = lexicon.arena
+        self.around = spaces.around
+        """What may stand before and behind a document."""
         self._quote = arena.literal(b'"')
         self._values: dict[object, tuple[Reading, ...]] = {}
         self._any_value = arena.concat(any_text, self._quote)
