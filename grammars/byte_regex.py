@@ -94,6 +94,12 @@ class ByteRegexes:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def spend(self, steps: int) -> None:
+        """Takes fuel, also for what others do with expressions. Raises FuelError where none is left."""
+        self.fuel -= steps
+        if self.fuel < 0:
+            raise FuelError("the constraint takes too many steps")
+
     # ---- expressions
 
     def one_of(self, mask: ByteSet) -> int:
@@ -373,9 +379,7 @@ class ByteRegexes:
         key = (expr, byte)
         made = self._derivatives.get(key)
         if made is None:
-            self.fuel -= 1
-            if self.fuel < 0:
-                raise FuelError("the regular expression takes too many steps")
+            self.spend(1)
             made = self._derivatives[key] = self._derived(expr, byte)
         return made
 

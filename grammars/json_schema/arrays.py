@@ -190,10 +190,26 @@ class Arrays:
         known = self._live.get(key)
         if known is None:
             doubts = self.num_doubts
-            known = self.completion(conjunction, index, most_counted) is not None
+            known = self._is_plainly_live(conjunction, index)
+            if known is None:
+                known = self.completion(conjunction, index, most_counted) is not None
             if known or doubts == self.num_doubts:
                 self._live[key] = known
         return known
+
+    def _is_plainly_live(self, conjunction: Conjunction, index: int) -> bool | None:
+        """As `_is_live`, without going from item to item, where there is no more than one schema of items."""
+        if conjunction.open or len(conjunction.claims) != 1:
+            return None
+        (claim,) = conjunction.claims
+        if not claim.positive or not isinstance(claim.assertion, ArrayAssertion):
+            return None
+        asked = claim.assertion
+        if asked.most is not None and max(index, asked.least) > asked.most:
+            return False
+        if not all(map(self._has_value, asked.prefix[index : asked.least])):
+            return False
+        return asked.least <= max(index, len(asked.prefix)) or self._has_value(asked.rest)
 
     def completion(self, conjunction: Conjunction, index: int, most_counted: int) -> list[Formula] | None:
         """What the items of a shortest end are asked for; None where the end cannot be reached."""
@@ -203,6 +219,7 @@ class Arrays:
             for here, items in layer:
                 if self._ends(here, index):
                     return list(items)
+            self._values.arena.spend(len(layer))
             after = min(index + 1, most_counted)
             following: list[tuple[Conjunction, tuple[Formula, ...]]] = []
             for here, items in layer:

@@ -323,6 +323,10 @@ class Objects:
             )
         )
 
+    def spend(self, steps: int) -> None:
+        """Raises FuelError."""
+        self._values.arena.spend(steps)
+
     # ---- whether the end can be reached
 
     def _is_live(self, conjunction: Conjunction, universe: Universe, place: Place) -> bool:
@@ -548,6 +552,7 @@ class _Completion:
         for key in keys:
             value = None if (key, 0) in members and isinstance(key, str) else self._value(key)
             while value is not None and count + len(members) < least:
+                self._objects.spend(1 + len(members))
                 number = 0 if isinstance(key, str) else len(members)
                 complete = self._with_required({**members, (key, number): value})
                 if complete is None:

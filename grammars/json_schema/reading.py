@@ -44,6 +44,8 @@ _KINDS: Final = {
     "object": Kind.OBJECT,
     "array": Kind.ARRAY,
 }
+_MOST_COUNTED: Final = 1_000_000
+"""Characters, items or properties up to which a bound is counted."""
 _OBJECT: Final = frozenset(
     {
         "properties",
@@ -238,8 +240,12 @@ class Reader:
             "exclusiveMinimum": self._exclusive_minimum,
             "exclusiveMaximum": self._exclusive_maximum,
             "multipleOf": lambda value, pointer, _: self._number(Divisible(decimal_of(value))),
-            "minLength": lambda value, pointer, _: self._string("length", (int(value), None), pointer),
-            "maxLength": lambda value, pointer, _: self._string("length", (0, int(value)), pointer),
+            "minLength": lambda _, pointer, keywords: self._string(
+                "length", (_least(keywords, "minLength"), None), pointer
+            ),
+            "maxLength": lambda _, pointer, keywords: self._string(
+                "length", (0, _most(keywords, "maxLength")), pointer
+            ),
             "pattern": lambda value, pointer, _: self._string("pattern", value, pointer),
             "format": self._format,
             "uniqueItems": lambda value, pointer, _: (
@@ -342,7 +348,6 @@ class Reader:
     def _object_assertion(self, keywords: Keywords, scope: Scope) -> ObjectAssertion:
         node = keywords.node
         dependencies = {**keywords.get("dependencies", {}), **keywords.get("dependentRequired", {})}
-        most = keywords.get("maxProperties")
         return ObjectAssertion(
             keys={key: self.child(node, scope, "properties", key) for key in keywords.get("properties", ())},
             patterns=tuple(
@@ -353,8 +358,8 @@ class Reader:
             required=tuple(keywords.get("required", ())),
             dependent={key: tuple(names) for key, names in dependencies.items() if isinstance(names, list)},
             names=self._optional(keywords, scope, "propertyNames"),
-            least=int(keywords.get("minProperties", 0)),
-            most=None if most is None else int(most),
+            least=_least(keywords, "minProperties"),
+            most=_most(keywords, "maxProperties"),
             pointer=node.pointer,
             is_open=self._is_open(keywords),
         )
@@ -376,21 +381,19 @@ class Reader:
         prefix, rest = "prefixItems", "items"
         if isinstance(items, list):
             prefix, rest = "items", "additionalItems"
-        most = keywords.get("maxItems")
         return ArrayAssertion(
             prefix=tuple(self.below(keywords, scope, prefix)) if prefix in keywords else (),
             rest=self._optional(keywords, scope, rest),
-            least=int(keywords.get("minItems", 0)),
-            most=None if most is None else int(most),
+            least=_least(keywords, "minItems"),
+            most=_most(keywords, "maxItems"),
             pointer=node.pointer,
         )
 
     def contains(self, keywords: Keywords, scope: Scope) -> Contains:
-        most = keywords.get("maxContains")
         return Contains(
             item=self.child(keywords.node, scope, "contains"),
-            least=int(keywords.get("minContains", 1)),
-            most=None if most is None else int(most),
+            least=_least(keywords, "minContains", 1),
+            most=_most(keywords, "maxContains"),
             pointer=keywords.pointer("contains"),
         )
 
@@ -405,6 +408,20 @@ class Reader:
         if (resource.dynamic_anchors or resource.recursive_anchor) and resource not in scope:
             scope = (*scope, resource)
         return self.formulas.schema(node, scope)
+
+
+def _least(keywords: Keywords, keyword: str, default: int = 0) -> int:
+    least = int(keywords.get(keyword, default))
+    if least > _MOST_COUNTED:
+        message = f"`{keyword}` asks for more than {_MOST_COUNTED:,}, which no answer can have; lower it."
+        raise GrammarError("grammar_too_large", message, pointer=keywords.pointer(keyword))
+    return least
+
+
+def _most(keywords: Keywords, keyword: str) -> int | None:
+    """None where there is no bound, or one that no answer can reach."""
+    most = keywords.get(keyword)
+    return None if most is None or most > _MOST_COUNTED else int(most)
 
 
 def within_schema(error: GrammarError, pointer: str) -> GrammarError:
