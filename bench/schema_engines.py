@@ -6,7 +6,6 @@ JSON allows may stand between tokens, as far as the engine can say that.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, Protocol
@@ -97,10 +96,11 @@ class Native:
 
     def __init__(self, vocabulary: Vocabulary, reading: Reading, *, always_fresh: bool = False) -> None:
         """With `always_fresh`, no schema finds derivatives that an earlier one has left."""
+        from grammars.build_lock import BuildLock
         from grammars.json_schema.automaton import SchemaOptions
 
         self._vocabulary, self._reading, self._always_fresh = vocabulary, reading, always_fresh
-        self._lock = threading.RLock()
+        self._lock = BuildLock()
         self._options = SchemaOptions(
             whitespace="any", property_order="any", assert_format=reading.assert_format, max_digits=None
         )

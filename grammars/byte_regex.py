@@ -8,7 +8,9 @@ derivatives re-examined", whose approximate derivative classes are used here). C
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from typing import Any, Final, Protocol
 
@@ -25,6 +27,9 @@ ALL: Final = 2
 ALL_BYTES: Final = (1 << 256) - 1
 
 _BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN = range(7)
+
+_STEPS_BETWEEN_PAUSES: Final = 200
+"""A few milliseconds."""
 
 ByteSet = int
 """Bit `b` is set where byte `b` is in the set."""
@@ -54,6 +59,10 @@ class Automaton(Protocol):
 
 class FuelError(RuntimeError):
     """Building took more steps than it was given."""
+
+
+class DeadlineError(FuelError):
+    """Something takes longer than it may."""
 
 
 def byte_set(bytes_in: Iterable[int]) -> ByteSet:
@@ -87,7 +96,12 @@ class ByteRegexes:
         self._foreign: dict[tuple[Automaton, Any], int] = {}
         self._foreign_states: list[tuple[Automaton, Any]] = []
         self.fuel = 1 << 62
-        """Derivatives that may still be taken; FuelError below zero."""
+        """Steps, about one for each derivative, that may still be taken; FuelError below zero."""
+        self.deadline = math.inf
+        """Until when, by `time.monotonic`; FuelError beyond."""
+        self.pause: Callable[[], None] = lambda: None
+        """Called now and then while much is built."""
+        self._until_pause = _STEPS_BETWEEN_PAUSES
         for key, nullable in (((_UNION,), False), ((_CONCAT,), True), ((_NOT, NOTHING), True)):
             self._node(key, nullable, positive=True)  # NOTHING, EMPTY and ALL, in this order
 
@@ -95,10 +109,21 @@ class ByteRegexes:
         return len(self._nodes)
 
     def spend(self, steps: int) -> None:
-        """Takes fuel, also for what others do with expressions. Raises FuelError where none is left."""
+        """Takes fuel, also for what others do with expressions. Raises FuelError where none is left, or no time.
+
+        The arena may have grown when this returns, if other threads share it and were let in.
+        """
         self.fuel -= steps
         if self.fuel < 0:
             raise FuelError("the constraint takes too many steps")
+        self._until_pause -= steps
+        if self._until_pause < 0:
+            self._until_pause = _STEPS_BETWEEN_PAUSES
+            if time.monotonic() > self.deadline:
+                raise DeadlineError("the constraint takes too long")
+            fuel, deadline = self.fuel, self.deadline
+            self.pause()
+            self.fuel, self.deadline = fuel, deadline
 
     # ---- expressions
 

@@ -19,7 +19,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
-from grammars.byte_regex import FuelError
 from grammars.lexicon import UNKNOWN, Lexicon, grown
 from grammars.words import ALL_WORDS, NO_NODE, WordTries, child_of
 
@@ -110,8 +109,6 @@ class Machine:
         """A hash table with open addressing and a power of two of slots: phase, label and tags; -1 is a free slot."""
         self._follow_phases = np.full(64, UNKNOWN, np.int32)
         self._num_follows = 0
-        self.fuel = 1 << 62
-        """How often `provide` may still be called; FuelError below zero."""
         self._ids: dict[Place, int] = {}
         self.places: list[Place] = [(DEAD, DEAD, DEAD)]
         """The states by number."""
@@ -174,9 +171,7 @@ class Machine:
 
     def provide(self, left: int, right: int) -> None:
         """Builds what a walk lacked: the row of a lexeme (`left`, UNKNOWN), or the phase after (`left`, ending)."""
-        self.fuel -= 1
-        if self.fuel < 0:
-            raise FuelError("the grammar takes too many steps")
+        self.lexicon.arena.spend(1)
         if right == UNKNOWN:
             self.lexicon.build(left)
         else:

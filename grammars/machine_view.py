@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
+from grammars.build_lock import BuildLock
 from grammars.byte_regex import ByteRegexes
 from grammars.json_strings import spellings, value_of
 from grammars.machine import Machine, Phase
@@ -20,7 +21,7 @@ from grammars.words import NO_NODE
 _STRUCTURE: Final = frozenset(b'"{}[]')
 """Bytes without which a token neither ends a text nor opens or closes a container."""
 _MOST_FORCED: Final = 4096
-_FUEL: Final = 200_000
+_FUEL: Final = 1_000_000
 """Derivatives, and phases and lexemes, that one row or one token may cost."""
 
 Complete = Callable[[int, "Used", bytes], bytes]
@@ -33,7 +34,7 @@ class MachineView:
     """Rows and steps of a machine whose parts may be shared with others. Safe to share by threads."""
 
     def __init__(
-        self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: threading.RLock, complete: Complete
+        self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: BuildLock, complete: Complete
     ) -> None:
         """`lock` is held while anything is built; all machines over one arena must share it."""
         self._complete = complete
@@ -199,7 +200,7 @@ class MachineView:
         return MachineCursor(self, self.machine.start())
 
     def _refuel(self) -> None:
-        self._arena.fuel = self.machine.fuel = _FUEL
+        self._arena.fuel, self._arena.deadline = _FUEL, math.inf
 
 
 def _in_row(row: MaskRow, ids: NDArray[np.int64]) -> list[int]:

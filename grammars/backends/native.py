@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Final
 
-from grammars.byte_regex import ByteRegexes, FuelError
+from grammars.build_lock import BuildLock
+from grammars.byte_regex import ByteRegexes, DeadlineError, FuelError
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
 from grammars.ebnf.network import Network
@@ -36,16 +38,16 @@ from grammars.whole_text import rest_of_text, text_machine
 
 _MOST_NODES: Final = 1 << 18
 """Expressions after which a new lexis is begun: some 100 MB."""
-_COMPILE_FUEL: Final = 1_000_000
-_TOO_LARGE: Final = "The constraint takes too many steps to compile; make it smaller."
+_COMPILE_FUEL: Final = 4_000_000
 
 
 class _Workshop:
     """A lexis, what a vocabulary has for its boundary lexemes, and the lock under which anything in it is built."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.lock = threading.RLock()
+        self.lock = BuildLock()
         self.lexis = Lexis()
+        self.lexis.arena.pause = self.lock.pause
         self.plain = RegexLanguage(self.lexis.arena, Utf8(self.lexis.arena).chars, python_dialect())
         self.interiors = Interiors(self.lexis.lexicon, vocabulary)
         self._vocabulary = vocabulary
@@ -83,11 +85,12 @@ class NativeBackend:
             return self._compile_ebnf(spec)
         workshop = self._current()
         with workshop.lock:
-            workshop.lexis.arena.fuel = _COMPILE_FUEL
+            arena = workshop.lexis.arena
+            arena.fuel, arena.deadline = _COMPILE_FUEL, time.monotonic() + deadline_s
             try:
                 machine, complete, diagnostics = _machine(spec, on_unsupported, workshop)
             except FuelError as error:
-                raise GrammarError("grammar_too_large", _TOO_LARGE) from error
+                raise _too_large(error) from error
         return NativeGrammar(workshop.view(machine, complete), diagnostics)
 
     def _compile_ebnf(self, spec: Ebnf) -> NativeGrammar:
@@ -97,7 +100,7 @@ class NativeBackend:
         try:
             automaton = ContextFreeAutomaton(Network(parse_gbnf(spec.grammar, spec.root), arena))
         except FuelError as error:
-            raise GrammarError("grammar_too_large", _TOO_LARGE) from error
+            raise _too_large(error) from error
         return NativeGrammar(LazyTokenView(automaton, self._vocabulary), [])
 
     def close(self) -> None:
@@ -110,6 +113,12 @@ class NativeBackend:
                 with self._workshop.lock:
                     self._workshop.prepare()
             return self._workshop
+
+
+def _too_large(error: FuelError) -> GrammarError:
+    if isinstance(error, DeadlineError):
+        return GrammarError("compile_deadline", "The constraint takes too long to compile; simplify it.")
+    return GrammarError("grammar_too_large", "The constraint takes too many steps to compile; simplify it.")
 
 
 class NativeGrammar:

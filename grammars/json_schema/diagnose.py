@@ -42,6 +42,7 @@ class Diagnosis:
     def __init__(self, values: Values, inhabited: Inhabited, *, assert_format: bool) -> None:
         self._values, self._reader = values, values.reader
         self._inhabited, self._assert_format = inhabited, assert_format
+        self._has_uniqueness = self._reader.documents.mentions("uniqueItems")
         self._unread: list[GrammarError] = []
 
     def refusals(self) -> Iterator[GrammarError]:
@@ -102,6 +103,8 @@ class Diagnosis:
 
     def _asks_uniqueness(self, formula: Formula) -> bool:
         """Whether `uniqueItems` has a say in whether an array is valid, be it under `not`."""
+        if not self._has_uniqueness:
+            return False
         of_arrays = self._values.restricted(formula, Kind.ARRAY)
         return any(isinstance(each, Unique) for each in self._inhabited.splitter.assertions(of_arrays))
 

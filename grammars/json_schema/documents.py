@@ -115,10 +115,15 @@ class Documents:
         self._resources: dict[str, Resource] = {}
         self._repeated: set[str] = set()
         self._default = Dialect(default_draft)
+        self._text = text
         value = decode(text, max_text_len=max_text_len, max_depth=max_depth)
         resource = self._load(value, uri="", pointer="")
         self._default = resource.dialect
         self.root = resource.root
+
+    def mentions(self, keyword: str) -> bool:
+        """Whether a keyword may stand anywhere in the schema or in what it refers to."""
+        return keyword in self._text or "\\u" in self._text or bool(self._remotes)
 
     def child(self, node: Node, *tokens: str | int) -> Node:
         """The subschema below a node. Raises LookupError where there is none."""

@@ -550,6 +550,8 @@ class _Completion:
         count = self._place.num_members
         keys: list[Key] = [*self._universe.classes, *self._universe.keys]
         for key in keys:
+            if count + len(members) >= least:
+                break
             value = None if (key, 0) in members and isinstance(key, str) else self._value(key)
             while value is not None and count + len(members) < least:
                 self._objects.spend(1 + len(members))

@@ -40,6 +40,7 @@ class Values:
         key = (formula, kind)
         found = self._restricted.get(key)
         if found is None:
+            self.arena.spend(1)
             found = self._restricted[key] = self._restrict(formula, kind)
         return found
 

@@ -89,30 +89,27 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "$schema is a number": (schema({"$schema": 5}), "invalid_schema", "/$schema"),
     "negative length": (schema({"minLength": -1}), "invalid_schema", "/minLength"),
     "multipleOf zero": (schema({"multipleOf": 0}), "invalid_schema", "/multipleOf"),
-    "reference to nowhere": (schema({"$ref": "#/$defs/x"}), "invalid_schema", "nowhere"),
+    "reference to nowhere": (schema({"$ref": "#/$defs/x"}), "invalid_schema", "leads to no schema"),
     "reference to a file": (schema({"$ref": "file:///etc/passwd"}), "unsupported_schema", "$defs"),
-    "nothing is valid": (schema("false"), "invalid_schema", "No JSON value"),
-    "empty enum": (schema({"enum": []}), "invalid_schema", "No JSON value"),
+    "nothing is valid": (schema("false"), "unsatisfiable_schema", "No JSON value"),
+    "empty enum": (schema({"enum": []}), "unsatisfiable_schema", "No JSON value"),
     "const beyond a double": (schema('{"const":1e400}'), "invalid_schema", "1e400"),
     "const NaN": (schema('"{\\"const\\":NaN}"'), "invalid_schema", "NaN"),
     "integer of 5,000 digits": (schema(f'{{"const":{"9" * 5000}}}'), "invalid_schema", "digits"),
-    "integer of 400 digits as a bound": (schema({"minimum": 10**400}), "unsupported_schema", "minimum"),
-    "huge integer beside a float": (schema({"enum": [10**400], "multipleOf": 0.5}), "unsupported_schema", "large"),
-    "tiny multipleOf": (schema('{"multipleOf":1e-300}'), "unsupported_schema", "multipleOf"),
+    "at least 1e9 items": (schema({"type": "array", "minItems": 10**9}), "grammar_too_large", "/minItems"),
     "length of 10**30": (schema({"type": "string", "minLength": 10**30}), "grammar_too_large", "/minLength"),
     "required name that is closed out": (
         schema({"type": "object", "required": ["z"], "additionalProperties": False}),
-        "invalid_schema",
+        "unsatisfiable_schema",
         "No JSON value",
     ),
     "lone surrogate": (schema(r'{"const":"\ud800"}'), "invalid_json", "JSON"),
     # GHSA-9hcf-v7m4-6m2j: an invalid regex
     "open group": (regex("a(b"), "invalid_regex", '"column": 2'),
-    "huge count": (regex("a{99999999999999999999}"), "invalid_regex", "too large"),
+    "huge count": (regex("a{99999999999999999999}"), "unsupported_regex", "counts"),
     "count over 32 bits": (regex("a{4000000000}"), "unsupported_regex", "counts"),
     "back-reference": (regex(r"(a)\1"), "unsupported_regex", "back-reference"),
     "regex of nothing": (regex(r"[^\s\S]"), "invalid_regex", "No text"),
-    "regex of NUL": (regex("\0"), "invalid_regex", "NUL"),
     # GHSA-vrq3-r879-7m65: bad pattern or type of a tool
     "tool's pattern": (
         tool({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}),
@@ -125,24 +122,24 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         '"pointer": "/properties/a/type"',
     ),
     "tool's parameters": (tool("x"), "invalid_value", "tools[0].function.parameters"),
-    "pattern with a huge count": (schema({"pattern": "a{99999999999999999999}"}), "invalid_schema", "/pattern"),
+    "pattern with a huge count": (schema({"pattern": "a{99999999999999999999}"}), "unsupported_schema", "/pattern"),
     "name pattern": (schema({"patternProperties": {"(": {}}}), "invalid_schema", "/patternProperties"),
     # GHSA-5cmr-4px5-23pc, CVE-2026-2069: recursion in grammars and in their parsers
     "reference to itself": (schema({"$ref": "#"}), "invalid_schema", "itself"),
     "schema without end": (
         schema({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}),
-        "invalid_schema",
+        "unsatisfiable_schema",
         "No JSON value",
     ),
     "rule of itself": (ebnf("root ::= root"), "invalid_ebnf", "never end"),
     "rules of each other": (ebnf("root ::= a\na ::= b\nb ::= a"), "invalid_ebnf", "never end"),
     "rule of itself in a tag": (tag({"type": "grammar", "grammar": "root ::= root"}), "invalid_ebnf", "never end"),
-    "20,000 parentheses": (ebnf("root ::= " + "(" * 20_000 + '"a"' + ")" * 20_000), "invalid_ebnf", "Nest"),
-    "20,000 groups": (regex("(" * 20_000 + "a" + ")" * 20_000), "grammar_too_large", "nested"),
+    "20,000 parentheses": (ebnf("root ::= " + "(" * 20_000 + '"a"' + ")" * 20_000), "grammar_too_large", "nested"),
+    "20,000 groups": (regex("(" * 20_000 + "a" + ")" * 20_000), "unsupported_regex", "nested"),
     "unterminated text": (ebnf('root ::= "a'), "invalid_ebnf", '"line": 1'),
     "unknown rule": (ebnf("root ::= x"), "invalid_ebnf", "x"),
     # GHSA-7rgv-gqhr-fxg3: nesting
-    "300 levels": (schema(nested(300)), "grammar_too_large", "200"),
+    "1,100 levels": (schema(nested(1100)), "grammar_too_large", "1,000"),
     "5,000 levels": (schema(nested(5000)), "invalid_json", "nested"),
     # sizes
     "pattern of 1 MB": (regex("a" * (1 << 20)), "grammar_too_large", "262144"),
@@ -176,7 +173,11 @@ ANSWERED: dict[str, str] = {
     "choice of 10,000": choice([f"choice number {i}" for i in range(10_000)]),
     "at most 1e9 characters": schema({"type": "string", "maxLength": 10**9}),
     "at most 1e30 characters": schema({"type": "string", "maxLength": 10**30}),
-    "at least 1e9 items": schema({"type": "array", "minItems": 10**9}),
+    "integer of 400 digits as a bound": schema({"minimum": 10**400}),
+    "huge integer beside a float": schema({"enum": [10**400], "multipleOf": 0.5}),
+    "tiny multipleOf": schema('{"multipleOf":1e-300}'),
+    "regex of NUL": regex("\0"),
+    "300 levels": schema(nested(300)),
     "1,000 optional properties": schema({"type": "object", "properties": {f"p{i}": {} for i in range(1000)}}),
     "a property that is listed twice": schema('{"type":"object","properties":{"a":{},"a":{"type":"null"}}}'),
     "required names that are unknown": schema({"type": "object", "properties": {}, "required": ["zz"]}),
@@ -222,8 +223,7 @@ def test_two_expensive_constraints_at_once_end_by_the_deadline(server: Server, n
     for answer in answers:
         if answer.status_code != 200:
             error = answer.json()["error"]
-            assert (answer.status_code, error["code"]) in [(400, "compile_deadline"), (400, "compile_memory")], error
-            assert "simplify" in error["message"]
+            assert (answer.status_code, error["code"]) in [(400, "grammar_too_large"), (400, "unsatisfiable_schema")]
     assert elapsed < DEADLINE_S + SLACK_S
 
 
