@@ -83,6 +83,8 @@ class Tables(NamedTuple):
     phase_totals: NDArray[np.int32]
     phase_least: NDArray[np.int32]
     phase_most: NDArray[np.int32]
+    phase_distinct: NDArray[np.bool_]
+    phase_depth: NDArray[np.int32]
     follow_keys: NDArray[np.int64]
     follow_phases: NDArray[np.int32]
     word_byte: NDArray[np.uint8]
@@ -103,6 +105,8 @@ class Machine:
         self._phase_totals = np.full(16, ALL_WORDS, np.int32)
         self._phase_least = np.zeros(16, np.int32)
         self._phase_most = np.full(16, -1, np.int32)
+        self._phase_distinct = np.zeros(16, np.bool_)
+        self._phase_depth = np.zeros(16, np.int32)
         self.phases: list[Phase] = []
         """By number, as far as they were met."""
         self._follow_keys = np.full(64, -1, np.int64)
@@ -161,6 +165,33 @@ class Machine:
                 return self.state(place)
             self.provide(*need)
 
+    def trace(self, state: int, text: bytes) -> tuple[int, list[int]]:
+        """The state after some bytes, or `DEAD`, and the phase behind each of them. Raises FuelError."""
+        encoded, read, place = np.frombuffer(text, np.uint8), 0, self.places[state]
+        phases = np.empty(len(text), np.int32)
+        while True:
+            read, place, need = _trace(self.tables(), encoded, read, place, phases)
+            if place[0] < 0:
+                return DEAD, []
+            if read == len(text):
+                return self.state(place), phases.tolist()
+            self.provide(*need)
+
+    def read_whole_texts(
+        self, state: int, texts: NDArray[np.uint8], ends: NDArray[np.int64], chosen: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Of some texts those in which, read from a state, one that must be distinct begins and ends.
+
+        `texts` has them one behind the other, `ends` [num_texts + 1] where each begins, and the last one ends;
+        `chosen` are the numbers of those that are asked about. Raises FuelError.
+        """
+        found, place, at = np.zeros(len(chosen), np.bool_), self.places[state], 0
+        while at < len(chosen):
+            at, need = _whole_texts(self.tables(), texts, ends, chosen, place, found, at)
+            if at < len(chosen):
+                self.provide(*need)
+        return chosen[found]
+
     def state(self, place: Place) -> int:
         """The number of a place."""
         place = (int(place[0]), int(place[1]), int(place[2]))
@@ -204,6 +235,8 @@ class Machine:
             self._phase_totals,
             self._phase_least,
             self._phase_most,
+            self._phase_distinct,
+            self._phase_depth,
             self._follow_keys,
             self._follow_phases,
             words.byte,
@@ -232,11 +265,13 @@ class Machine:
             self._phase_lexeme, self._phase_root = grown(self._phase_lexeme, 0), grown(self._phase_root, NO_NODE)
             self._phase_totals = grown(self._phase_totals, ALL_WORDS)
             self._phase_least, self._phase_most = grown(self._phase_least, 0), grown(self._phase_most, -1)
+            self._phase_distinct, self._phase_depth = grown(self._phase_distinct, False), grown(self._phase_depth, 0)
         if number == len(self.phases):
             self.phases.append(phase)
             self._phase_lexeme[number], self._phase_root[number] = phase.lexeme, phase.root
             self._phase_totals[number] = phase.totals
             self._phase_least[number], self._phase_most[number] = phase.least, phase.most
+            self._phase_distinct[number], self._phase_depth[number] = phase.is_distinct, phase.depth
 
 
 @njit(cache=True, nogil=True)
@@ -315,6 +350,45 @@ def _run(t, text, read, place):  # type: ignore[no-untyped-def]
         phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
         read += 1
     return read, (phase, lexeme, extra), (np.int64(0), np.int64(0))
+
+
+@njit(cache=True, nogil=True)
+def _trace(t, text, read, place, phases):  # type: ignore[no-untyped-def]
+    """As `_run`; notes the phase behind each byte."""
+    phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
+    while read < len(text):
+        after, left, right = step_place(t, phase, lexeme, extra, text[read])
+        if after == -2:
+            return read, (phase, lexeme, extra), (np.int64(left), np.int64(right))
+        if after == -1:
+            return read, (np.int64(-1), np.int64(0), np.int64(0)), (np.int64(0), np.int64(0))
+        phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
+        phases[read] = phase
+        read += 1
+    return read, (phase, lexeme, extra), (np.int64(0), np.int64(0))
+
+
+@njit(cache=True, nogil=True)
+def _whole_texts(t, texts, ends, chosen, place, found, at):  # type: ignore[no-untyped-def]
+    """Sets `found` from `at` on; returns how far everything is built, and what is lacking there."""
+    while at < len(chosen):
+        phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
+        was_distinct, begun = t.phase_distinct[phase], False
+        for k in range(ends[chosen[at]], ends[chosen[at] + 1]):
+            after, left, right = step_place(t, phase, lexeme, extra, texts[k])
+            if after == -2:
+                return at, (np.int64(left), np.int64(right))
+            if after == -1:
+                break
+            phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
+            is_distinct = t.phase_distinct[phase]
+            if begun and was_distinct and not is_distinct:
+                found[at] = True
+                break
+            begun = begun or (is_distinct and not was_distinct)
+            was_distinct = is_distinct
+        at += 1
+    return at, (np.int64(0), np.int64(0))
 
 
 @njit(cache=True, nogil=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,25 @@ from grammars.token_masks import TokenMasks, tokens_behind
 from grammars.vocabulary import Vocabulary
 from grammars.words import NO_NODE
 
-_STRUCTURE: Final = frozenset(b'"{}[]')
-"""Bytes without which a token neither ends a text nor opens or closes a container."""
 _MOST_FORCED: Final = 4096
 _FUEL: Final = 1_000_000
 """Derivatives, and phases and lexemes, that one row or one token may cost."""
+
+_MOST_STEPS: Final = 1 << 16
+"""Tokens behind states of which a view keeps what they do: some 20 MB."""
 
 Complete = Callable[[int, "Used", bytes], bytes]
 """From a state, the texts that must not come again and what was read of the current one: bytes to end with."""
 Used = tuple[frozenset[str], ...]
 """By depth, the texts read so far that must not come again in the container that is open there."""
+
+
+class _Step(NamedTuple):
+    """What a token does in a state."""
+
+    state: int
+    phases: tuple[Phase, ...] | None
+    """Behind each byte; None where none of them opens, closes, begins or ends anything that matters to a cursor."""
 
 
 class MachineView:
@@ -42,6 +51,7 @@ class MachineView:
         self._end_row: MaskRow | None = None
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
         self._with_begun_text: dict[int, tuple[int, ...]] = {}
+        self._steps: dict[tuple[int, int], _Step | None] = {}
         self._runs_out_at: dict[tuple[int, bytes], int | None] = {}
 
     @property
@@ -111,13 +121,40 @@ class MachineView:
         """The tokens of a state's row in which a text that must be distinct begins and ends."""
         known = self._with_whole_text.get(state)
         if known is None:
-            tokens = self.vocabulary.tokens
-            known = self._with_whole_text[state] = tuple(
-                token_id
-                for token_id in _in_row(row, self.vocabulary.with_two_quotes)
-                if self._has_whole_text(state, tokens[token_id])
-            )
+            ids = self.vocabulary.with_two_quotes
+            with self._lock:
+                self._refuel()
+                chosen = np.flatnonzero(row[ids >> 5] >> (ids & 31) & 1)
+                found = self.machine.read_whole_texts(state, *self.vocabulary.texts_with_two_quotes, chosen)
+            known = self._with_whole_text[state] = tuple(ids[found].tolist())
         return known
+
+    def step(self, state: int, token_id: int) -> _Step | None:
+        """What a token does; None where it leads nowhere."""
+        key = (state, token_id)
+        try:
+            return self._steps[key]
+        except KeyError:
+            if len(self._steps) == _MOST_STEPS:
+                self._steps.clear()
+            made = self._steps[key] = self._new_step(state, self.vocabulary.tokens[token_id])
+            return made
+
+    def _new_step(self, state: int, token: bytes) -> _Step | None:
+        if not token or state == DEAD:
+            return None
+        with self._lock:
+            self._refuel()
+            after, numbers = self.machine.trace(state, token)
+        if after == DEAD:
+            return None
+        first, phases = self.machine.phase(state), [self.machine.phases[number] for number in numbers]
+        is_plain = all((each.is_distinct, each.depth) == (first.is_distinct, first.depth) for each in phases)
+        return _Step(after, None if is_plain else tuple(phases))
+
+    def is_named(self, phase: Phase, text: bytes) -> bool:
+        """Whether the grammar itself names a text that must be distinct, and so sees to it that it is."""
+        return phase.root != NO_NODE and self.machine.words.holds(phase.root, text + b'"')
 
     def with_begun_text(self, state: int, row: MaskRow) -> tuple[int, ...]:
         """The tokens of a state's row that end within a text that must be distinct, of which there are not endless."""
@@ -179,17 +216,6 @@ class MachineView:
             endings = [self._arena.listed(expr, most) for expr in machine.lexicon.exprs(lexeme)]
         return all(ends is not None and all(value_of((text + end)[:-1]) in used for end in ends) for ends in endings)
 
-    def _has_whole_text(self, state: int, token: bytes) -> bool:
-        begun = False
-        for byte in token:
-            was_distinct = self.machine.phase(state).is_distinct
-            state = self.run(state, bytes((byte,)))
-            is_distinct = self.machine.phase(state).is_distinct
-            if begun and was_distinct and not is_distinct:
-                return True
-            begun = begun or (is_distinct and not was_distinct)
-        return False
-
     def complete(self, state: int, used: Used, text: bytes) -> bytes:
         """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
         with self._lock:
@@ -249,7 +275,7 @@ class MachineCursor:
         if token_id in vocabulary.eos_ids:
             self._ended = self.is_complete
             return self._ended
-        after = self._after_id(token_id)
+        after = self._after(token_id)
         if after is None:
             return False
         self._state, self._used, self._text = after
@@ -265,37 +291,35 @@ class MachineCursor:
     def fork(self) -> MachineCursor:
         return MachineCursor(self._view, self._state, self._used, self._text, self._ended)
 
-    def _after(self, token: bytes) -> tuple[int, Used, bytes | None] | None:
+    def _after(self, token_id: int) -> tuple[int, Used, bytes | None] | None:
         """State, used texts and current text behind a token; None where the token is not allowed."""
-        view, state, used, text = self._view, self._state, self._used, self._text
-        if not token:
+        view, used, text = self._view, self._used, self._text
+        step = view.step(self._state, token_id)
+        if step is None:
             return None
-        if _STRUCTURE.isdisjoint(token):
-            state = view.run(state, token)
-            return None if state == DEAD else (state, used, None if text is None else text + token)
-        for byte in token:
-            state = view.run(state, bytes((byte,)))
-            if state == DEAD:
-                return None
-            phase = view.machine.phase(state)
-            if text is not None and not phase.is_distinct:
+        token = view.vocabulary.tokens[token_id]
+        if step.phases is None:
+            return step.state, used, None if text is None else text + token
+        before = view.machine.phase(self._state)
+        for byte, phase in zip(token, step.phases, strict=True):
+            if text is not None and not phase.is_distinct and not view.is_named(before, text):
                 word = value_of(text)
                 if word in used[-1]:
                     return None
                 used = (*used[:-1], used[-1] | {word})
-            used = used[: phase.depth]
+            used, before = used[: phase.depth], phase
             if not phase.is_distinct:
                 text = None
             elif text is None:
                 text, used = b"", used + (frozenset(),) * (phase.depth - len(used))
             else:
                 text += bytes((byte,))
-        return state, used, text
+        return step.state, used, text
 
     def _repeating(self, row: MaskRow) -> list[int]:
         """Allowed tokens behind which a text that must be distinct would have come twice."""
         view, text = self._view, self._text
-        found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after_id(token_id) is None]
+        found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after(token_id) is None]
         if text is not None:
             for word in self._used[-1]:
                 for form in spellings(word):
@@ -323,11 +347,8 @@ class MachineCursor:
         return None
 
     def _is_dead_end(self, token_id: int) -> bool:
-        after = self._after_id(token_id)
+        after = self._after(token_id)
         if after is None:
             return True
         state, used, text = after
         return text is not None and self._view.is_exhausted(state, text, used[-1])
-
-    def _after_id(self, token_id: int) -> tuple[int, Used, bytes | None] | None:
-        return self._after(self._view.vocabulary.tokens[token_id])

@@ -40,6 +40,10 @@ class Interior(NamedTuple):
     """What it ends with, everywhere."""
     ends: Row
     """The tokens that end with it."""
+    whole: Row
+    """The tokens of `inside` and of `ends`."""
+    below: tuple[NDArray[np.int32], NDArray[np.int32]]
+    """The parts of the trie behind the end nodes: of each the first node, and the first node outside."""
     within: dict[int, Row]
     """The tokens of `inside` of at most so many characters, as far as they were asked for."""
 
@@ -109,7 +113,7 @@ class TokenMasks:
         machine, trie = self.machine, self._trie
         tables = machine.tables()
         nodes = interior.end_nodes
-        row = interior.inside.copy()
+        row = None
         words: list[tuple[int, int]] = []
         if tables.phase_root[phase] >= 0:
             if extra >= 0:
@@ -123,12 +127,15 @@ class TokenMasks:
             elif least > extra:
                 nodes = nodes[interior.end_chars >= least - extra]
         after = machine.follow(phase, interior.tags)
-        if after != NO_PHASE:
-            if nodes is interior.end_nodes:
-                row |= interior.ends
-            else:
-                _set_ends(row, nodes, trie.token_begin, trie.token_ids)
+        if after != NO_PHASE and row is None and nodes is interior.end_nodes:
+            row = interior.whole.copy()
+            self._walk(row, _Work.at(*interior.below, machine.entry(after)))
+        elif after != NO_PHASE:
+            row = interior.inside.copy() if row is None else row
+            _set_ends(row, nodes, trie.token_begin, trie.token_ids)
             self._walk(row, _Work.below(trie, nodes, machine.entry(after)))
+        elif row is None:
+            row = interior.inside.copy()
         for node, label in words:
             if (after := machine.follow(phase, label << LABEL_SHIFT | interior.tags)) != NO_PHASE:
                 ended = np.array([node], np.int32)
@@ -159,16 +166,15 @@ class _Work(NamedTuple):
 
     @staticmethod
     def whole(trie: TokenTrie, place: Place) -> _Work:
-        return _Work._at(np.zeros(1, np.int32), np.array([len(trie.byte)], np.int32), place)
+        return _Work.at(np.zeros(1, np.int32), np.array([len(trie.byte)], np.int32), place)
 
     @staticmethod
     def below(trie: TokenTrie, nodes: NDArray[np.int32], place: Place) -> _Work:
         """The subtrees of nodes, without the nodes, from a place that was reached there."""
-        inner = nodes[trie.skip[nodes] > nodes + 1]
-        return _Work._at(inner + np.int32(1), trie.skip[inner], place)
+        return _Work.at(*_below(trie, nodes), place)
 
     @staticmethod
-    def _at(begin: NDArray[np.int32], end: NDArray[np.int32], place: Place) -> _Work:
+    def at(begin: NDArray[np.int32], end: NDArray[np.int32], place: Place) -> _Work:
         size = len(begin)
         phase, lexeme, extra = (np.full(size, part, np.int64) for part in place)
         return _Work(begin, end, phase, lexeme, extra)
@@ -191,7 +197,14 @@ def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interi
     nodes, chars, tags = _explore(*tables, lexeme, inside, ends, num_chars, *_arrays(vocabulary.trie))
     if len(set(tags.tolist())) > 1:
         raise ValueError("a boundary lexeme must end in one way")
-    return Interior(inside, num_chars, nodes, chars, int(tags[0]) if len(tags) else NO_TAGS, ends, {})
+    tag = int(tags[0]) if len(tags) else NO_TAGS
+    return Interior(inside, num_chars, nodes, chars, tag, ends, inside | ends, _below(vocabulary.trie, nodes), {})
+
+
+def _below(trie: TokenTrie, nodes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The subtrees of nodes, without the nodes and as far as there are any."""
+    inner = nodes[trie.skip[nodes] > nodes + 1]
+    return inner + np.int32(1), trie.skip[inner]
 
 
 def _build_all(lexicon: Lexicon, lexeme: int) -> None:

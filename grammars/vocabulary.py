@@ -72,6 +72,13 @@ class Vocabulary:
         return np.array([i for i, token in enumerate(self.tokens) if token.count(b'"') > 1], np.int64)
 
     @cached_property
+    def texts_with_two_quotes(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The bytes of those tokens one behind the other, and where each begins and the last one ends."""
+        texts = [self.tokens[i] for i in self.with_two_quotes.tolist()]
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        return np.frombuffer(b"".join(texts), np.uint8), ends
+
+    @cached_property
     def with_inner_quote(self) -> NDArray[np.int64]:
         """The tokens that go on behind a quotation mark, ascending: in JSON a string may begin in them."""
         return np.array([i for i, token in enumerate(self.tokens) if b'"' in token[:-1]], np.int64)

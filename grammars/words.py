@@ -70,6 +70,15 @@ class WordTries:
         self._totals_len += len(totals)
         return begin
 
+    def holds(self, root: int, word: bytes) -> bool:
+        """Whether a trie has a word."""
+        node = root
+        for byte in word:
+            node = child_of(node, byte, ALL_WORDS, self.byte, self.skip, self.low, self.high, self.totals)
+            if node == NO_NODE:
+                return False
+        return bool(self.label[node])
+
     def words_below(self, node: int, totals: int) -> Iterator[bytes]:
         """What is left of the allowed words below a node, the shortest first."""
         waiting = deque([(node, b"")])

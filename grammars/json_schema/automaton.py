@@ -93,7 +93,7 @@ def schema_phases(
         if not refused:
             break
         for pointer, error in refused.items():
-            if options.on_unsupported == "error" or pointer in left:
+            if options.on_unsupported == "error" or error.code != "unsupported_schema" or pointer in left:
                 raise error
             left[pointer] = error.message
     if not inhabited.has_value(reader.root):

@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "unterminated text": (ebnf('root ::= "a'), "invalid_ebnf", '"line": 1'),
     "unknown rule": (ebnf("root ::= x"), "invalid_ebnf", "x"),
     # GHSA-7rgv-gqhr-fxg3: nesting
-    "1,100 levels": (schema(nested(1100)), "grammar_too_large", "1,000"),
+    "1,100 levels": (schema(json.dumps(nested(1100))), "grammar_too_large", "1,000"),
     "5,000 levels": (schema(nested(5000)), "invalid_json", "nested"),
     # sizes
     "pattern of 1 MB": (regex("a" * (1 << 20)), "grammar_too_large", "262144"),
