@@ -238,6 +238,7 @@ def _walk(t, row, work, byte, depth, skip, token_begin, token_ids, max_depth):  
     on_phase = np.empty(max_depth + 2, np.int64)
     on_lexeme = np.empty(max_depth + 2, np.int64)
     on_extra = np.empty(max_depth + 2, np.int64)
+    on_stop = np.empty(max_depth + 2, np.int32)
     room, num_left = 64, 0
     left = np.empty((room, 5), np.int64)
     lacking = np.empty((room, 2), np.int64)
@@ -247,7 +248,7 @@ def _walk(t, row, work, byte, depth, skip, token_begin, token_ids, max_depth):  
         if node >= stop:
             continue
         at = depth[node] - 1
-        on_phase[at], on_lexeme[at], on_extra[at] = phases[k], lexemes[k], extras[k]
+        on_phase[at], on_lexeme[at], on_extra[at], on_stop[at] = phases[k], lexemes[k], extras[k], stop
         while node < stop:
             at = depth[node] - 1
             phase, lexeme, extra = step_place(t, on_phase[at], on_lexeme[at], on_extra[at], byte[node])
@@ -263,16 +264,17 @@ def _walk(t, row, work, byte, depth, skip, token_begin, token_ids, max_depth):  
                     wider = np.empty((room, 2), np.int64)
                     wider[:num_lacking] = lacking[:num_lacking]
                     lacking = wider
-                left[num_left, 0], left[num_left, 1] = node, skip[node]
+                behind = on_stop[at] if extra == -1 else skip[node]  # without its row a lexeme goes on with no byte
+                left[num_left, 0], left[num_left, 1] = node, behind
                 left[num_left, 2], left[num_left, 3], left[num_left, 4] = on_phase[at], on_lexeme[at], on_extra[at]
                 num_left += 1
                 if num_lacking == 0 or lacking[num_lacking - 1, 0] != lexeme or lacking[num_lacking - 1, 1] != extra:
                     lacking[num_lacking, 0], lacking[num_lacking, 1] = lexeme, extra
                     num_lacking += 1
-                node = skip[node]
+                node = behind
                 continue
             at += 1
-            on_phase[at], on_lexeme[at], on_extra[at] = phase, lexeme, extra
+            on_phase[at], on_lexeme[at], on_extra[at], on_stop[at] = phase, lexeme, extra, skip[node]
             for i in range(token_begin[node], token_begin[node + 1]):
                 token = token_ids[i]
                 row[token >> 5] |= np.uint32(1) << np.uint32(token & 31)

@@ -117,8 +117,8 @@ class JsonPhases:
         match self._places[phase]:
             case AtValue(level, formulas, _):
                 return self._after_value_start(level, formulas, ended)
-            case InText(level, _):
-                return self._after_text(level, ended, label)
+            case InText() as place:
+                return self._after_text(place, ended, label)
             case InName(level, frame):
                 return self._after_name(level, frame, ended, label)
             case BehindBrace(level, frame):
@@ -176,12 +176,11 @@ class JsonPhases:
             case AtValue(level, formulas, turn):
                 lexeme = syntax.lexicon.lexeme(self._value_readings(formulas, turn))
                 return Phase(number, lexeme, may_end=level == _ROOT)
-            case InText(level, formulas):
-                around = self._levels[level]
-                holder = None if around is None else around.frame
-                if isinstance(holder, ArrayFrame) and self._arrays.is_distinct(holder):
-                    return self._distinct_text_phase(number, formulas)
-                return self._text_phase(number, formulas)
+            case InText(level):
+                asked = self._asked_texts(place)
+                if all(isinstance(texts, Words) for texts, _ in asked):
+                    return Phase(number, root=self._root(self._word_labels(asked)))
+                return self._text_phase(number, [texts for texts, _ in asked], self._is_distinct(level))
             case InName(level, frame):
                 return self._name_phase(number, frame)
             case BehindBrace(_, frame):
@@ -212,35 +211,35 @@ class JsonPhases:
                 numbers.append((self._values.numbers(formula), FIRST_NUMBER + i))
         return self._syntax.value(kinds, tuple(numbers), turn)
 
-    def _text_phase(self, number: int, formulas: tuple[Formula, ...]) -> Phase:
-        asked = [(i, self._values.texts(formula)) for i, formula in enumerate(formulas)]
-        asked = [(i, texts) for i, texts in asked if not self._values.text_algebra.is_empty(texts)]
-        if all(isinstance(texts, Words) for _, texts in asked):
-            return Phase(number, root=self._root(self._word_labels(asked)))
-        if len(asked) == 1 and isinstance(bound := asked[0][1], Length):
-            most = -1 if bound.most is None else bound.most
-            return Phase(number, self._syntax.any_text(FIRST_TEXT + asked[0][0]), least=bound.least, most=most)
-        algebra = self._values.text_algebra
-        readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in asked]
-        return Phase(number, self._syntax.texts(readings))
+    def _is_distinct(self, level: int) -> bool:
+        """Whether a string must differ from those before it, and is spelt in one way therefore."""
+        around = self._levels[level]
+        frame = None if around is None else around.frame
+        return isinstance(frame, ArrayFrame) and self._arrays.is_distinct(frame)
 
-    def _distinct_text_phase(self, number: int, formulas: tuple[Formula, ...]) -> Phase:
-        """As `_text_phase`, for strings none of which may come twice, each of them spelt in one way."""
-        algebra = self._values.key_algebra
-        asked = [(i, algebra.listed(self._values.names(formula))) for i, formula in enumerate(formulas)]
-        asked = [(i, texts) for i, texts in asked if not algebra.is_empty(texts)]
-        if all(isinstance(texts, Words) for _, texts in asked):
-            return Phase(number, root=self._root(self._word_labels(asked)))
-        if len(asked) == 1 and asked[0][0] == 0 and isinstance(bound := asked[0][1], Length):
-            most = -1 if bound.most is None else bound.most
-            return Phase(number, self._syntax.any_name, least=bound.least, most=most, is_distinct=True)
-        readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in asked]
-        return Phase(number, self._syntax.texts(readings), is_distinct=True)
+    def _asked_texts(self, place: InText) -> list[tuple[Texts, list[int]]]:
+        """The languages that are asked for, each with the formulas that ask for it; a tag stands for one of them."""
+        algebra, asked = self._values.key_algebra, dict[Texts, list[int]]()
+        is_distinct = self._is_distinct(place.level)
+        for i, formula in enumerate(place.formulas):
+            texts = algebra.listed(self._values.names(formula)) if is_distinct else self._values.texts(formula)
+            if not algebra.is_empty(texts):
+                asked.setdefault(texts, []).append(i)
+        return list(asked.items())
 
-    def _word_labels(self, asked: Iterable[tuple[int, Texts]]) -> list[tuple[bytes, int]]:
-        """The words that some formulas admit, each labelled with the formulas that do."""
+    def _text_phase(self, number: int, asked: list[Texts], is_distinct: bool) -> Phase:
+        if len(asked) == 1 and isinstance(bound := asked[0], Length):
+            lexeme = self._syntax.any_name if is_distinct else self._syntax.any_text
+            most = -1 if bound.most is None else bound.most
+            return Phase(number, lexeme, least=bound.least, most=most, is_distinct=is_distinct)
+        algebra = self._values.key_algebra if is_distinct else self._values.text_algebra
+        readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in enumerate(asked)]
+        return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
+
+    def _word_labels(self, asked: list[tuple[Texts, list[int]]]) -> list[tuple[bytes, int]]:
+        """The words that are asked for, each labelled with the tags of the languages that have it."""
         admitting: dict[str, list[int]] = {}
-        for i, texts in asked:
+        for i, (texts, _) in enumerate(asked):
             assert isinstance(texts, Words)
             for word in texts.words:
                 admitting.setdefault(word, []).append(FIRST_TEXT + i)
@@ -311,9 +310,10 @@ class JsonPhases:
             return self._after(level, (i for i, each in enumerate(formulas) if self._values.admits(each, kind)))
         return self._after(level, (tag - FIRST_NUMBER for tag in ended))
 
-    def _after_text(self, level: int, ended: tuple[int, ...], label: int) -> Phase | None:
+    def _after_text(self, place: InText, ended: tuple[int, ...], label: int) -> Phase | None:
         tags = ended if label < 0 else self._syntax.lexicon.tag_sets[label]
-        return self._after(level, (tag - FIRST_TEXT for tag in tags))
+        asked = self._asked_texts(place)
+        return self._after(place.level, (i for tag in tags for i in asked[tag - FIRST_TEXT][1]))
 
     def _after_name(self, level: int, frame: ObjectFrame, ended: tuple[int, ...], label: int) -> Phase | None:
         universe = frame.universe

@@ -68,9 +68,10 @@ class Syntax:
         """What may stand before and behind a document."""
         self._quote = arena.literal(b'"')
         self._values: dict[object, tuple[Reading, ...]] = {}
-        self._any_value = arena.concat(any_text, self._quote)
         self.any_name = self._boundary(Reading(arena.concat(any_name, self._quote), FIRST_TEXT))
-        self._any_text = self._boundary(Reading(self._any_value, FIRST_TEXT))
+        """Any key up to its closing quote."""
+        self.any_text = self._boundary(Reading(arena.concat(any_text, self._quote), FIRST_TEXT))
+        """Any string up to its closing quote."""
         self.end = lexicon.lexeme((Reading(spaces.around, 0, eager=False),))
         self._marks = {
             turn: arena.concat(*parts, spaces.behind if turn in (Turn.NAMED, Turn.LATER) else spaces.around)
@@ -85,10 +86,6 @@ class Syntax:
     def boundaries(self) -> list[int]:
         """The lexemes of any string and of any key, and of what is left of them."""
         return [int(lexeme) for lexeme in np.flatnonzero(self.lexicon.boundary)]
-
-    def any_text(self, tag: int) -> int:
-        """Any string up to its closing quote."""
-        return self._any_text if tag == FIRST_TEXT else self._boundary(Reading(self._any_value, tag))
 
     def texts(self, readings: list[tuple[int, int]]) -> int:
         """Strings up to the closing quote: spellings, each with its tag."""

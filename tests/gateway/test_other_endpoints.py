@@ -32,6 +32,17 @@ async def test_the_model_is_listed_and_shown(gateway: Gateway) -> None:
         ({"json_schema": {"type": "object"}}, JsonSchema('{"type":"object"}')),
         ({"json_schema": '{"type": "object"}'}, JsonSchema('{"type": "object"}')),
         ({"json_schema": True, "grammar_options": {"whitespace": "compact"}}, JsonSchema("true", "compact")),
+        (
+            {
+                "json_schema": True,
+                "grammar_options": {
+                    "property_order": "any",
+                    "unlisted_properties": "allow",
+                    "assert_format": False,
+                },
+            },
+            JsonSchema("true", property_order="any", unlisted_properties="allow", assert_format=False),
+        ),
         ({"regex": "a"}, Regex("a")),
         ({"ebnf": 'x ::= "a"', "root": "x"}, Ebnf('x ::= "a"', "x")),
         ({"choice": ["a", "b"]}, Choice(("a", "b"))),
@@ -59,6 +70,11 @@ async def test_a_grammar_is_compiled_ahead_listed_and_shown(gateway: Gateway, bo
         ({"regex": "a", "root": "x"}, "root"),
         ({"choice": []}, "choice"),
         ({"regex": "a", "grammar_options": {"whitespace": "compact"}}, "grammar_options.whitespace"),
+        ({"regex": "a", "grammar_options": {"property_order": "any"}}, "grammar_options.property_order"),
+        (
+            {"json_schema": {}, "grammar_options": {"unlisted_properties": "some"}},
+            "grammar_options.unlisted_properties",
+        ),
     ],
 )
 async def test_a_grammar_request_that_is_none_is_a_400(gateway: Gateway, body: Any, param: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import threading
+from decimal import localcontext
 from typing import Any
 
 import jsonschema
@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grammars.automaton import DEAD
+from grammars.build_lock import BuildLock
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.lexis import Lexis
 from grammars.machine_view import MachineView
 from grammars.spec import GrammarError
 from grammars.token_masks import TokenMasks
+from grammars.validation import read_exactly
 from grammars.vocabulary import Vocabulary
 
 END = 256
@@ -28,7 +30,7 @@ LEXIS = Lexis()
 
 def view_of(schema: Any, options: SchemaOptions = ANY_ORDER) -> MachineView:
     machine, endings, _ = schema_machine(json.dumps(schema), LEXIS, options)
-    return MachineView(machine, TokenMasks(machine, BYTES, {}), LEXIS.arena, threading.RLock(), endings.complete)
+    return MachineView(machine, TokenMasks(machine, BYTES, {}), LEXIS.arena, BuildLock(), endings.complete)
 
 
 def accepts(view: MachineView, text: str) -> bool:
@@ -329,11 +331,158 @@ def test_whatever_is_chosen_the_text_can_be_ended_and_is_valid_then(schema: Any,
         view = view_of(schema, SchemaOptions(whitespace="compact", property_order="any"))
     except GrammarError:
         return
-    value = json.loads(finished(view, random.Random(seed), num_random))
-    oracle(schema).validate(value)
+    value = read_exactly(finished(view, random.Random(seed), num_random))
+    with localcontext(prec=1000):
+        oracle(read_exactly(json.dumps(schema))).validate(value)
 
 
 def test_a_dead_state_stays_dead() -> None:
     view = view_of({"type": "null"})
     assert view.run(view.machine.start(), b"x") == DEAD
     assert view.run(DEAD, b"null") == DEAD
+
+
+OMITTING = SchemaOptions(unlisted_properties="omit")
+LISTED: list[tuple[Any, list[Any], list[Any]]] = [
+    ({"properties": {"a": True}}, [{"a": 1}, {}, 3], [{"b": 1}, {"a": 1, "b": 1}]),
+    ({"properties": {"a": True}, "additionalProperties": True}, [{"b": 1}], []),
+    ({"properties": {"a": True}, "patternProperties": {"^x": True}}, [{"x": 1}, {"b": 1}], []),
+    ({"properties": {"a": True}, "unevaluatedProperties": {"type": "null"}}, [{"b": None}], [{"b": 1}]),
+    ({"type": "object"}, [{"b": 1}], []),
+    ({"required": ["b"], "properties": {"a": True}}, [{"a": 1, "b": 1}, {"b": 1}], [{"b": 1, "c": 1}]),
+    ({"allOf": [{"properties": {"a": True}}, {"properties": {"b": True}}]}, [{"a": 1, "b": 1}], [{"c": 1}]),
+    ({"minProperties": 2, "properties": {"a": True}}, [{"a": 1, "b": 1}], [{"a": 1}]),
+    ({"items": {"properties": {"a": True}}}, [[{"a": 1}]], [[{"b": 1}]]),
+    (
+        {
+            "oneOf": [{"properties": {"k": {"const": "x"}}}, {"properties": {"k": {"const": "y"}, "m": True}}],
+            "discriminator": {"propertyName": "k"},
+        },
+        [{"k": "x"}, {"k": "y", "m": 1}],
+        [{}, {"m": 1}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "written", "left_out"), LISTED)
+def test_properties_that_are_not_listed_may_be_left_out(schema: Any, written: list[Any], left_out: list[Any]) -> None:
+    view = view_of(schema, OMITTING)
+    assert [value for value in written if not judged(view, value)] == []
+    assert [value for value in left_out if judged(view, value)] == []
+
+
+def test_what_is_left_out_is_reported_by_pointer() -> None:
+    schema = {"properties": {"a": {"properties": {"b": True}}, "c": {"type": "object"}}}
+    diagnostics = schema_machine(json.dumps(schema), LEXIS, OMITTING).diagnostics
+    assert {(each.pointer, each.status) for each in diagnostics} == {
+        ("/additionalProperties", "approximated"),
+        ("/properties/a/additionalProperties", "approximated"),
+    }
+    assert schema_machine(json.dumps(schema), LEXIS, ANY_ORDER).diagnostics == []
+
+
+@pytest.mark.parametrize("order", range(5))
+def test_properties_of_several_subschemas_come_in_the_order_of_the_text(order: int) -> None:
+    parts = [{"properties": {name: True}, "required": [name]} for name in ("e", "d", "c", "b", "a")]
+    view = view_of({"allOf": [{"allOf": parts[:2]}, *parts[2:]]}, SchemaOptions())
+    assert accepts(view, '{"e":0,"d":0,"c":0,"b":0,"a":0}')
+    assert not accepts(view, '{"e":0,"c":0,"d":0,"b":0,"a":0}')
+
+
+RUNNING_OUT: list[Any] = [
+    {"type": "object", "propertyNames": {"maxLength": 1}, "minProperties": 3},
+    {"type": "object", "propertyNames": {"pattern": "^[a-c]{1,2}$"}, "minProperties": 8},
+    {"type": "object", "propertyNames": {"pattern": "^[a-f][0-9]{2}x*$", "maxLength": 3}, "minProperties": 9},
+    {"type": "object", "patternProperties": {"^(ab|c.*)$": True}, "additionalProperties": False, "minProperties": 2},
+    {
+        "type": "object",
+        "properties": {"ab": True},
+        "patternProperties": {"^(ab|c.*)$": True},
+        "additionalProperties": False,
+        "minProperties": 3,
+    },
+    {
+        "type": "object",
+        "patternProperties": {"^a": True},
+        "additionalProperties": False,
+        "dependentRequired": {"b": []},
+        "minProperties": 2,
+    },
+    {"type": "array", "items": {"type": "string", "maxLength": 1}, "uniqueItems": True, "minItems": 3},
+    {"type": "array", "items": {"type": "string", "pattern": "^(a|b[0-9]{3})$"}, "uniqueItems": True, "minItems": 4},
+]
+
+
+@pytest.mark.parametrize("schema", RUNNING_OUT)
+def test_texts_that_must_differ_never_lead_where_all_are_used_up(schema: Any) -> None:
+    view = view_of(schema, SchemaOptions(whitespace="compact"))
+    for seed in range(12):
+        value = json.loads(finished(view, random.Random(seed), 60))
+        oracle(schema).validate(value)
+
+
+def test_a_value_that_stands_where_it_began_can_be_ended() -> None:
+    cursor = view_of({"multipleOf": 2}, SchemaOptions(whitespace="compact")).cursor()
+    assert all(map(cursor.advance, b"[8,4,n"))
+    assert cursor.complete() == b"ull]"
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("1e400", False),
+        ("-1e400", False),
+        ("1e-400", False),
+        ("1.7976931348623157e308", True),
+        ("1.8e308", False),
+        ("5e307", True),
+        ("12e-7", True),
+        ("0.0E+5", True),
+        ("-3.25e-250", True),
+    ],
+)
+def test_numbers_stay_within_what_a_double_can_hold(text: str, accepted: bool) -> None:
+    assert accepts(view_of({"type": "number"}), text) == accepted
+
+
+@pytest.mark.parametrize(("draft", "accepted"), [("draft-04", False), ("draft-06", True)])
+def test_draft_4_knows_integers_by_their_spelling(draft: str, accepted: bool) -> None:
+    schema = {"$schema": f"http://json-schema.org/{draft}/schema#", "type": "integer", "minimum": 2}
+    assert accepts(view_of(schema), "12")
+    assert accepts(view_of(schema), "12.0") == accepted
+
+
+@pytest.mark.parametrize(
+    ("schema", "accepted", "rejected"),
+    [
+        ({"format": "int32"}, [2**31 - 1, -(2**31), "x"], [2**31, 1.5]),
+        ({"type": "number", "format": "int64"}, [2**63 - 1], [2**63, 0.5]),
+        ({"format": "byte"}, ["", "aGk=", "aGkx", 5], ["aGk", "a-kx", "aGl="]),
+    ],
+)
+def test_formats_of_openapi(schema: Any, accepted: list[Any], rejected: list[Any]) -> None:
+    view = view_of(schema, SchemaOptions())
+    assert [value for value in accepted if not judged(view, value)] == []
+    assert [value for value in rejected if judged(view, value)] == []
+
+
+@pytest.mark.parametrize("keyword", ["minLength", "minItems", "minProperties"])
+def test_more_than_any_answer_can_have_is_refused(keyword: str) -> None:
+    with pytest.raises(GrammarError) as caught:
+        view_of({keyword: 10**30})
+    assert (caught.value.code, caught.value.pointer) == ("grammar_too_large", f"/{keyword}")
+    assert accepts(view_of({keyword.replace("min", "max"): 10**30}), '"abc"')
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer"),
+    [
+        ({"not": {"type": "array", "uniqueItems": True}}, "/not/uniqueItems"),
+        ({"prefixItems": [{"type": "null"}, True], "uniqueItems": True}, "/uniqueItems"),
+        ({"prefixItems": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}, "/$defs/a"),
+    ],
+)
+def test_what_is_met_late_is_refused_at_once(schema: Any, pointer: str) -> None:
+    with pytest.raises(GrammarError) as caught:
+        view_of(schema)
+    assert caught.value.pointer == pointer
