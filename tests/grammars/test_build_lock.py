@@ -104,5 +104,4 @@ def test_work_beyond_its_deadline_ends() -> None:
     arena = ByteRegexes()
     arena.deadline = time.monotonic() - 1
     with pytest.raises(DeadlineError):
-        for _ in range(1000):
-            arena.spend(1)
+        arena.spend(1000)
