@@ -16,6 +16,11 @@ from engine.link import ZmqServerLink
 from engine.wire import EngineConfig
 
 
+_SWITCH_INTERVAL_S = 5e-4
+"""How long a thread that compiles keeps the loop's thread from going on. Python's own 5 ms would cost each decode step
+several times that, since it lets go of the interpreter for every operation of torch."""
+
+
 @click.command()
 @click.option(
     "--link", "address", required=True, help="ZeroMQ address the gateway has bound, such as ipc:///run/engine."
@@ -41,6 +46,7 @@ def main(address: str, log_level: str) -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         loop.stop()
 
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the gateway, which tells us
     threading.Thread(target=_exit_with, args=(os.getppid(),), daemon=True, name="parent").start()

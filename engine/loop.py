@@ -51,7 +51,8 @@ from engine.wire import (
     Tokens,
     Usage,
 )
-from grammars.automaton import MaskRow
+from grammars.automaton import HURRY, Cursor, MaskRow
+from grammars.byte_regex import FuelError
 from grammars.compiler import CompiledGrammar, GrammarCompiler
 from grammars.spec import Backend, CompileOptions, GrammarError, GrammarSpec, OnUnsupported
 from grammars.vocabulary import Vocabulary
@@ -61,6 +62,8 @@ log = logging.getLogger("espalier.engine")
 HEARTBEAT_S = 1.0
 IDLE_POLL_S = 0.2
 COMPILING_POLL_S = 0.002
+MOST_PATIENCE = 128_000
+"""Steps that one mask may take in one go, some tenths of a second, before its request is given up."""
 GRAMMAR_WAIT_DEADLINES = 4
 """How many compilation deadlines a grammar waits for a free thread before its requests are refused as overload."""
 
@@ -285,7 +288,10 @@ class EngineLoop:
         sampled, is_decode = plan.sampled, plan.is_decode
         try:
             logits = self._runner.forward(build_batch(plan))
-            rows = self._mask_rows(sampled)
+            rows, held = self._mask_rows(sampled)
+            if held:
+                kept = [i for i, sequence in enumerate(sampled) if sequence not in held]
+                sampled, rows, logits = [sampled[i] for i in kept], [rows[i] for i in kept], logits[kept]
             draws = self._sampler.sample(logits, sampled, self._masks.place(rows)) if sampled else []
         except Exception as error:
             log.exception("a forward pass over %d tokens failed", plan.num_tokens)
@@ -293,7 +299,7 @@ class EngineLoop:
                 self._end(item.sequence, Ending("error", message=f"the forward pass failed: {error}"))
             return
         drawn = {s: d.token_id for s, d in zip(sampled, draws, strict=True) if d.token_id is not None}
-        self._scheduler.commit(plan, drawn)
+        self._scheduler.commit(plan, drawn, held)
         for sequence, draw in zip(sampled, draws, strict=True):
             if sequence.request_id in self._running:
                 with self._only_hurting(sequence.request_id):
@@ -306,18 +312,22 @@ class EngineLoop:
         self._counters.num_forward_calls += 1
         self._counters.num_forward_tokens += plan.num_tokens
 
-    def _mask_rows(self, sequences: list[Sequence]) -> list[MaskRow | None]:
+    def _mask_rows(self, sequences: list[Sequence]) -> tuple[list[MaskRow | None], set[Sequence]]:
+        """A row for each sequence that has a grammar, and those whose row is not built yet."""
         started = time.perf_counter()
         rows: list[MaskRow | None] = []
+        held: set[Sequence] = set()
         for sequence in sequences:
             row: MaskRow | None = None
             if sequence.cursor is not None:
                 with self._only_hurting(sequence.request_id):
-                    row = sequence.cursor.mask_row()
-                    self._counters.num_masked_steps += 1
+                    row = _row_in_time(sequence, sequence.cursor)
+                    if row is None:
+                        held.add(sequence)
+                    self._counters.num_masked_steps += row is not None
             rows.append(row)
         self._counters.mask_seconds += time.perf_counter() - started
-        return rows
+        return rows, held
 
     def _emit(self, sequence: Sequence, draw: Draw) -> None:
         if draw.token_id is None:
@@ -407,6 +417,22 @@ class EngineLoop:
             grammar_errors=compiler.num_errors,
         )
         return msgspec.structs.replace(gauges, **dataclasses.asdict(self._counters))
+
+
+def _row_in_time(sequence: Sequence, cursor: Cursor) -> MaskRow | None:
+    """The mask, or None where it takes longer than the others can wait: then it may take twice as long next time.
+
+    Raises FuelError in the end.
+    """
+    try:
+        row = cursor.mask_row(sequence.mask_patience)
+    except FuelError:
+        if sequence.mask_patience >= MOST_PATIENCE:
+            raise
+        sequence.mask_patience *= 2
+        return None
+    sequence.mask_patience = HURRY
+    return row
 
 
 def _grammar_info(grammar: CompiledGrammar, *, cache_hit: bool) -> GrammarInfo:

@@ -5,7 +5,7 @@ Pure: no device, no socket, no clock. `plan` decides a step and reserves its slo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,14 +134,17 @@ class Scheduler:
                 break  # smaller ones would take the slots that it waits for
         return StepPlan(slices) if slices else None
 
-    def commit(self, plan: StepPlan, sampled: Mapping[Sequence, int]) -> None:
-        """Records that the step was computed, and the token drawn for each of `plan.sampled` that is to go on."""
+    def commit(self, plan: StepPlan, sampled: Mapping[Sequence, int], held: Collection[Sequence] = ()) -> None:
+        """Records that the step was computed, and the token drawn for each of `plan.sampled` that is to go on.
+
+        Those `held` have no token yet; their newest one is computed again in the next step.
+        """
         for item in plan.slices:
             sequence = item.sequence
-            sequence.computed_len = item.start + item.length
+            sequence.computed_len = item.start + item.length - (sequence in held)
             if sequence.phase is Phase.PREFILL:
                 self._share(sequence)
-                if sequence.remaining_len == 0:
+                if sequence.computed_len == sequence.num_tokens - (sequence in held):
                     sequence.phase = Phase.DECODE
             if (token_id := sampled.get(sequence)) is not None:
                 sequence.append(token_id)

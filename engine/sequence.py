@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from grammars.automaton import HURRY
+
 if TYPE_CHECKING:
     from engine.radix import RadixNode
     from engine.wire import SamplingParams
@@ -47,6 +49,8 @@ class Sequence:
     """Most tokens it can ever hold, prompt included."""
     priority: int = 0
     cursor: Cursor | None = None
+    mask_patience: int = HURRY
+    """Steps that its next mask may take before the others go on without it."""
     phase: Phase = Phase.WAITING
     num_tokens: int = 0
     num_reserved: int = 0

@@ -37,6 +37,12 @@ class ByteAutomaton(Protocol):
         ...
 
 
+MOST_STEPS: Final = 1_000_000
+"""What building one row or one token's step may take, where nobody waits for it."""
+HURRY: Final = 2_000
+"""What it may take where others wait: some milliseconds."""
+
+
 class Cursor(Protocol):
     """One request's position in a grammar. Not safe to share between threads."""
 
@@ -50,11 +56,12 @@ class Cursor(Protocol):
         """Whether nothing more may follow: an end-of-sequence token was taken, or the text can't be continued."""
         ...
 
-    def mask_row(self) -> MaskRow:
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         """The tokens allowed next, end-of-sequence tokens among them exactly where `is_complete`.
 
         The row's memory stays valid and unchanged until the next `advance` of this cursor. At least one bit is set
-        unless `is_finished`.
+        unless `is_finished`. Raises FuelError where the row is not there yet and takes more than about `patience`
+        steps to build, of some microseconds each; what was built is kept, so that another call has less to do.
         """
         ...
 

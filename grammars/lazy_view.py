@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from grammars.automaton import DEAD, MaskRow
+from grammars.automaton import DEAD, HURRY, MOST_STEPS, MaskRow
+from grammars.byte_regex import FuelError
 from grammars.lexicon import UNKNOWN
 from grammars.vocabulary import Vocabulary
 
-_FUEL: Final = 1_000_000
-"""Steps that one row or one token may cost."""
 _MOST_FORCED: Final = 4096
 
 
@@ -57,6 +57,7 @@ class LazyTokenView:
         self.automaton, self.vocabulary = automaton, vocabulary
         self._trie = vocabulary.trie
         self._lock = threading.RLock()
+        self._patience = MOST_STEPS
         self._row_of: dict[int, MaskRow] = {}
         self._rows: dict[bytes, MaskRow] = {}
         self.end_row = self._intern(self._with_end(np.zeros(vocabulary.mask_words, np.uint32)))
@@ -112,8 +113,17 @@ class LazyTokenView:
     def complete(self, state: int) -> bytes:
         """Bytes with which the text may end."""
         with self._lock:
-            self.automaton.refuel(_FUEL)
+            self.automaton.refuel(self._patience)
             return self.automaton.complete(state)
+
+    @contextmanager
+    def patient(self, steps: int) -> Iterator[None]:
+        """Meanwhile, what is built may take so many steps."""
+        before, self._patience = self._patience, steps
+        try:
+            yield
+        finally:
+            self._patience = before
 
     def cursor(self) -> LazyCursor:
         """A cursor at the start of the text."""
@@ -126,14 +136,14 @@ class LazyTokenView:
     def _expand(self, state: int) -> None:
         if self.automaton.rows[state, 0] == UNKNOWN:
             with self._lock:
-                self.automaton.refuel(_FUEL)
+                self.automaton.refuel(self._patience)
                 self.automaton.expand([state])
 
     def _build(self, state: int) -> MaskRow:
         trie, row = self._trie, np.zeros(self.vocabulary.mask_words, np.uint32)
         nodes, states = np.array([-1], np.int32), np.array([state], np.int32)
         with self._lock:
-            self.automaton.refuel(_FUEL)
+            self.automaton.refuel(self._patience)
             while len(nodes):
                 self.automaton.expand(set(states.tolist()))
                 nodes, states = _walk(
@@ -178,10 +188,17 @@ class LazyCursor:
 
     @property
     def is_finished(self) -> bool:
-        return self._ended or self._view.only_end_follows(self._state)
+        if self._ended or not self.is_complete:
+            return self._ended
+        try:
+            with self._view.patient(HURRY):
+                return self._view.only_end_follows(self._state)
+        except FuelError:  # the mask will tell
+            return False
 
-    def mask_row(self) -> MaskRow:
-        return self._view.end_row if self._ended else self._view.mask_row(self._state)
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
+        with self._view.patient(patience):
+            return self._view.end_row if self._ended else self._view.mask_row(self._state)
 
     def advance(self, token_id: int) -> bool:
         vocabulary = self._view.vocabulary

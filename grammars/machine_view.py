@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.automaton import DEAD, MaskRow
+from grammars.automaton import DEAD, HURRY, MOST_STEPS, MaskRow
 from grammars.build_lock import BuildLock
-from grammars.byte_regex import ByteRegexes
+from grammars.byte_regex import ByteRegexes, FuelError
 from grammars.json_strings import spellings, value_of
 from grammars.machine import Machine, Phase
 from grammars.token_masks import TokenMasks, tokens_behind
@@ -19,8 +20,6 @@ from grammars.vocabulary import Vocabulary
 from grammars.words import NO_NODE
 
 _MOST_FORCED: Final = 4096
-_FUEL: Final = 1_000_000
-"""Derivatives, and phases and lexemes, that one row or one token may cost."""
 
 _MOST_STEPS: Final = 1 << 16
 """Tokens behind states of which a view keeps what they do: some 20 MB."""
@@ -49,6 +48,9 @@ class MachineView:
         self._complete = complete
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self._end_row: MaskRow | None = None
+        self._patience, self._deadline = MOST_STEPS, math.inf
+        self.plain_rows: dict[int, MaskRow] = {}
+        """By state, rows from which nothing is ever struck where no text must differ from others."""
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
         self._with_begun_text: dict[int, tuple[int, ...]] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}
@@ -127,6 +129,8 @@ class MachineView:
                 chosen = np.flatnonzero(row[ids >> 5] >> (ids & 31) & 1)
                 found = self.machine.read_whole_texts(state, *self.vocabulary.texts_with_two_quotes, chosen)
             known = self._with_whole_text[state] = tuple(ids[found].tolist())
+            if not known:
+                self.plain_rows[state] = row
         return known
 
     def step(self, state: int, token_id: int) -> _Step | None:
@@ -225,8 +229,24 @@ class MachineView:
     def cursor(self) -> MachineCursor:
         return MachineCursor(self, self.machine.start())
 
+    @contextmanager
+    def patient(self, steps: int, deadline: float = math.inf) -> Iterator[None]:
+        """Meanwhile, what is built may take so many steps at a time, until a time by `time.monotonic`."""
+        before = self._patience, self._deadline
+        self._patience, self._deadline = steps, deadline
+        try:
+            yield
+        finally:
+            self._patience, self._deadline = before
+
+    def begin(self) -> None:
+        """Builds what every text begins with: the first mask, and that behind all that is forced. Raises FuelError."""
+        start = self.machine.start()
+        self.mask_row(start)
+        self.mask_row(self.run(start, self.forced(start)))
+
     def _refuel(self) -> None:
-        self._arena.fuel, self._arena.deadline = _FUEL, math.inf
+        self._arena.fuel, self._arena.deadline = self._patience, self._deadline
 
 
 def _in_row(row: MaskRow, ids: NDArray[np.int64]) -> list[int]:
@@ -254,13 +274,24 @@ class MachineCursor:
 
     @property
     def is_finished(self) -> bool:
-        return self._ended or self._view.only_end_follows(self._state)
+        if self._ended or not self.is_complete:
+            return self._ended
+        try:
+            with self._view.patient(HURRY):
+                return self._view.only_end_follows(self._state)
+        except FuelError:  # the mask will tell
+            return False
 
-    def mask_row(self) -> MaskRow:
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:
             return self._view.end_row
-        row = self._view.mask_row(self._state)
-        repeating = self._repeating(row)
+        if self._text is None and not (self._used and self._used[-1]):
+            plain = self._view.plain_rows.get(self._state)
+            if plain is not None:
+                return plain
+        with self._view.patient(patience):
+            row = self._view.mask_row(self._state)
+            repeating = self._repeating(row)
         if not repeating:
             return row
         kept = row.copy()

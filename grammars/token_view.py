@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from grammars.automaton import DEAD, MaskRow
+from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.table import START, TableAutomaton
 from grammars.vocabulary import Vocabulary
 
@@ -126,7 +126,7 @@ class TableCursor:
     def is_finished(self) -> bool:
         return self._ended or self._view.only_end_follows(self._state)
 
-    def mask_row(self) -> MaskRow:
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         return self._view.end_row if self._ended else self._view.mask_row(self._state)
 
     def advance(self, token_id: int) -> bool:

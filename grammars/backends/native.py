@@ -83,15 +83,18 @@ class NativeBackend:
     def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
         if isinstance(spec, Ebnf):
             return self._compile_ebnf(spec)
-        workshop = self._current()
+        workshop, ends = self._current(), time.monotonic() + deadline_s
         with workshop.lock:
             arena = workshop.lexis.arena
-            arena.fuel, arena.deadline = _COMPILE_FUEL, time.monotonic() + deadline_s
+            arena.fuel, arena.deadline = _COMPILE_FUEL, ends
             try:
                 machine, complete, diagnostics = _machine(spec, on_unsupported, workshop)
+                view = workshop.view(machine, complete)
+                with view.patient(_COMPILE_FUEL, ends):
+                    view.begin()
             except FuelError as error:
                 raise _too_large(error) from error
-        return NativeGrammar(workshop.view(machine, complete), diagnostics)
+        return NativeGrammar(view, diagnostics)
 
     def _compile_ebnf(self, spec: Ebnf) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""

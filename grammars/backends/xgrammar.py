@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.automaton import Cursor, MaskRow
+from grammars.automaton import MOST_STEPS, Cursor, MaskRow
 from grammars.backends.ebnf import check_inhabited
 from grammars.backends.rules import decode_spec, diagnostics_to_builtins, refuse_gaps, regex_rules, rules_of
 from grammars.backends.schema_regex.load import child
@@ -132,7 +132,7 @@ class XgrammarCursor:
         row = self.mask_row()
         return not row.any() or (self.is_complete and np.array_equal(row, self._end_row))
 
-    def mask_row(self) -> MaskRow:
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:
             return self._end_row
         if self._row is None:

@@ -14,7 +14,8 @@ from engine.forward import ForwardBatch
 from engine.local import Completion, LocalEngine
 from engine.runner import Runner
 from engine.wire import Accepted, Cancel, EngineConfig, Finished, Generate, SamplingParams, Tokens
-from grammars.automaton import Cursor, MaskRow
+from grammars.automaton import HURRY, MOST_STEPS, Cursor, MaskRow
+from grammars.byte_regex import FuelError
 from grammars.compiler import CompiledGrammar
 from grammars.spec import GrammarSpec, Regex
 
@@ -70,8 +71,8 @@ class BrokenCursor:
     def is_finished(self) -> bool:
         return self._use("is_finished").is_finished
 
-    def mask_row(self) -> MaskRow:
-        return self._use("mask_row").mask_row()
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
+        return self._use("mask_row").mask_row(patience)
 
     def advance(self, token_id: int) -> bool:
         taken = self._use("advance").advance(token_id)
@@ -83,6 +84,62 @@ class BrokenCursor:
 
     def fork(self) -> Cursor:
         return self._cursor.fork()
+
+
+class SlowCursor(BrokenCursor):
+    """A cursor each of whose masks takes so many steps."""
+
+    def __init__(self, cursor: Cursor, steps: int) -> None:
+        super().__init__(cursor, 1 << 60, "")
+        self._steps, self.refusals = steps, list[int]()
+
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
+        if patience < self._steps:
+            self.refusals.append(patience)
+            raise FuelError("the mask takes longer")
+        return super().mask_row(patience)
+
+
+async def generated_slowly(
+    monkeypatch: pytest.MonkeyPatch, engine: LocalEngine, steps: int
+) -> tuple[list[Completion], list[SlowCursor]]:
+    """A slow request beside a free and a bound one, and the cursors of the slow one."""
+    new_cursor, slow = CompiledGrammar.cursor, list[SlowCursor]()
+
+    def cursor(grammar: CompiledGrammar) -> Cursor:
+        sound = new_cursor(grammar)
+        if grammar.spec != Regex("[ab]{6}"):
+            return sound
+        slow.append(SlowCursor(sound, steps))
+        return slow[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CompiledGrammar, "cursor", cursor)
+        done = await engine.generate_all(
+            [request("slow", Regex("[ab]{6}")), request("free"), request("bound", Regex("[cd]{6}"))]
+        )
+    return done, slow
+
+
+async def test_masks_that_take_long_hold_up_nobody_else_and_come_out_the_same(
+    monkeypatch: pytest.MonkeyPatch, engine: LocalEngine
+) -> None:
+    at_once, _ = await generated_slowly(monkeypatch, engine, 0)
+    in_time, slow = await generated_slowly(monkeypatch, engine, 10 * HURRY)
+    assert [one.text for one in in_time] == [one.text for one in at_once]
+    assert [reason(one) for one in in_time] == [reason(one) for one in at_once]
+    assert slow[0].refusals == [HURRY, 2 * HURRY, 4 * HURRY, 8 * HURRY] * 6
+    await assert_nothing_is_held(engine)
+
+
+async def test_a_mask_that_takes_too_long_ends_its_own_request_alone(
+    monkeypatch: pytest.MonkeyPatch, engine: LocalEngine
+) -> None:
+    (slow, free, bound), _ = await generated_slowly(monkeypatch, engine, 1 << 40)
+    assert reason(slow) == "error"
+    assert reason(free) == "length"
+    assert reason(bound) == "stop"
+    await assert_nothing_is_held(engine)
 
 
 @pytest.mark.parametrize("fails_in", ["mask_row", "advance", "is_finished"])
