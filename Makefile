@@ -39,10 +39,12 @@ $(VENV)/.venv:
 
 $(VENV)/.serve: $(VENV)/.venv pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m grammars
 	touch $@
 
 $(VENV)/.test: $(VENV)/.venv pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m grammars
 	touch $@ $(VENV)/.serve
 
 $(VENV)/.bench: $(VENV)/.venv pyproject.toml constraints.txt

@@ -15,7 +15,6 @@ import msgspec
 from engine.link import ZmqServerLink
 from engine.wire import EngineConfig
 
-
 _SWITCH_INTERVAL_S = 5e-4
 """How long a thread that compiles keeps the loop's thread from going on. Python's own 5 ms would cost each decode step
 several times that, since it lets go of the interpreter for every operation of torch."""

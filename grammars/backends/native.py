@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Final
@@ -38,6 +39,20 @@ from grammars.whole_text import rest_of_text, text_machine
 
 _MOST_NODES: Final = 1 << 18
 """Expressions after which a new lexis is begun: some 100 MB."""
+_WARM_UP: Final[tuple[tuple[GrammarSpec, bytes], ...]] = (
+    (
+        JsonSchema.of(
+            {
+                "type": "object",
+                "properties": {"a": {"type": "string", "maxLength": 3}, "b": {"enum": ["x", "y"]}},
+                "additionalProperties": {"type": "number"},
+            }
+        ),
+        b'{"a": "xy", "b": "y", "c": 1, "d": 2}',
+    ),
+    (Ebnf('root ::= "a" root | "b"'), b"ab"),
+)
+"""Small grammars, and texts that use every part of the engine."""
 _COMPILE_FUEL: Final = 4_000_000
 
 
@@ -75,10 +90,14 @@ class NativeBackend:
         self._workshop: _Workshop | None = None
 
     def warm(self) -> None:
-        workshop = self._current()
-        with workshop.lock:
-            machine, endings, _ = schema_machine("{}", workshop.lexis)
-        workshop.view(machine, endings.complete).cursor().mask_row()
+        """Also has Numba compile, or load, whatever masks are built with."""
+        id_of = {token: i for i, token in enumerate(self._vocabulary.tokens) if len(token) == 1}
+        for spec, text in _WARM_UP:
+            cursor = self.compile(spec, "error", math.inf).cursor()
+            for byte in text:
+                cursor.mask_row()
+                cursor.forced()
+                cursor.advance(id_of[bytes((byte,))])
 
     def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
         if isinstance(spec, Ebnf):

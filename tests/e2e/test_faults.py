@@ -90,7 +90,7 @@ def test_a_prompt_longer_than_the_context_is_a_400(server: Server) -> None:
 
 def test_an_explosive_regex_ends_by_a_limit_while_a_neighbour_finishes(own_server: Server) -> None:
     with neighbour(own_server):
-        answer = chat(own_server, response_format={"type": "regex", "pattern": EXPLOSIVE})
+        answer = chat(own_server, regex=EXPLOSIVE, grammar_options={"backend": "outlines"})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] in ("compile_deadline", "compile_memory")
 
@@ -102,11 +102,11 @@ def busy_seconds(server: Server) -> dict[psutil.Process, float]:
 
 
 def test_a_compile_worker_killed_mid_compile_costs_one_request_a_503(own_server: Server) -> None:
-    assert chat(own_server, regex="[a-f]{2}").status_code == 200
+    assert chat(own_server, regex="[a-f]{2}", grammar_options={"backend": "outlines"}).status_code == 200
     before = busy_seconds(own_server)
     answers: list[httpx.Response] = []
     request = threading.Thread(
-        target=lambda: answers.append(chat(own_server, response_format={"type": "regex", "pattern": EXPLOSIVE}))
+        target=lambda: answers.append(chat(own_server, regex=EXPLOSIVE, grammar_options={"backend": "outlines"}))
     )
     with neighbour(own_server):
         request.start()
