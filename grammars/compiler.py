@@ -40,7 +40,7 @@ MAX_TEXT_BYTES: Final = {
 
 
 class CompiledGrammar:
-    """A specification compiled for one vocabulary. Safe to share by threads; each request takes a cursor of its own."""
+    """A specification compiled for one vocabulary. Each request takes a cursor; these are for one thread at a time."""
 
     def __init__(
         self, key: str, spec: GrammarSpec, backend: str, compiled: Compiled, compile_ms: float, num_uses: int = 0

@@ -20,9 +20,9 @@ from grammars.vocabulary import Vocabulary
 from grammars.words import NO_NODE
 
 _MOST_FORCED: Final = 4096
-
-_MOST_STEPS: Final = 1 << 16
-"""Tokens behind states of which a view keeps what they do: some 20 MB."""
+_MOST_STEPS: Final = 1 << 14
+"""Tokens behind states of which a view keeps what they do."""
+_STEP_BYTES: Final = 400
 
 Complete = Callable[[int, "Used", bytes], bytes]
 """From a state, the texts that must not come again and what was read of the current one: bytes to end with."""
@@ -39,7 +39,7 @@ class _Step(NamedTuple):
 
 
 class MachineView:
-    """Rows and steps of a machine whose parts may be shared with others. Safe to share by threads."""
+    """Rows and steps of a machine, for one thread at a time. The parts that it shares with other views are locked."""
 
     def __init__(
         self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: BuildLock, complete: Complete
@@ -63,7 +63,7 @@ class MachineView:
     @property
     def nbytes(self) -> int:
         """Memory of what this machine has built for itself."""
-        return self._masks.nbytes + self.machine.nbytes
+        return self._masks.nbytes + self.machine.nbytes + _STEP_BYTES * len(self._steps)
 
     @property
     def num_states(self) -> int:

@@ -12,7 +12,7 @@ from grammars.vocabulary import Vocabulary
 
 
 class Compiled(Protocol):
-    """A specification compiled for one vocabulary. Safe to share by threads."""
+    """A specification compiled for one vocabulary. Its cursors are for one thread at a time."""
 
     @property
     def diagnostics(self) -> list[Diagnostic]: ...
