@@ -62,6 +62,8 @@ class DecimalRange:
     not_of: frozenset[Decimal] = frozenset()
     max_digits: int | None = None
     """Digits before the point, and behind it: more are allowed only as far as the set itself has them."""
+    has_point: bool = True
+    """False for a set of whole numbers that are to be spelt without one."""
 
     start: ClassVar = State()
     never_ends_dead: ClassVar = True
@@ -135,7 +137,7 @@ class DecimalRange:
         if byte == _MINUS:
             return state._replace(place=_SIGN, negative=True) if place == _START and self._signs[1] else None
         if byte == _DOT:
-            if place not in (_ZERO, _WHOLE):
+            if place not in (_ZERO, _WHOLE) or not self.has_point:
                 return None
             low_order, high_order = self._orders_at_point(state)
             return state._replace(place=_POINT, num_digits=0, low_order=low_order, high_order=high_order)

@@ -58,17 +58,16 @@ class NumberAlgebra:
             arena.concat(leading, arena.concat(self._fraction, self._power(arena.union(hundreds, most)))),
             arena.concat(arena.literal(b"1.7976931348623157"), self._power(arena.literal(b"308"))),
         )
-        self._plain_integer = arena.concat(arena.repeat(self._minus, 0, 1), self._whole)
+        self._plain_integers = arena.concat(arena.repeat(self._minus, 0, 1), self._whole)
         self._integers = arena.concat(arena.repeat(self._minus, 0, 1), self._whole, self._behind_point(nought))
         self._known: dict[DecimalRange, int] = {}
 
     def expr(self, numbers: Set, *, plain_integers: bool = False) -> int:
         """The spellings of a set; with `plain_integers`, whole numbers without point and exponent where it has no
         others."""
-        found = self._arena.union(*(self._range(each) for each in numbers))
         if plain_integers and all(each.of is not None and each.of % 1 == 0 for each in numbers):
-            return self._arena.intersection(found, self._plain_integer)
-        return found
+            numbers = tuple(replace(each, has_point=False) for each in numbers)
+        return self._arena.union(*(self._range(each) for each in numbers))
 
     def _power(self, digits: int) -> int:
         arena = self._arena
@@ -90,7 +89,7 @@ class NumberAlgebra:
             if numbers.of is None:
                 return self._by_sign(numbers)
             if numbers.of == 1 and numbers.low is None and numbers.high is None:
-                return self._integers
+                return self._integers if numbers.has_point else self._plain_integers
         bounded = replace(numbers, max_digits=self._max_digits)
         return self._arena.automaton(bounded, bounded.start) if bounded.is_live(bounded.start) else NOTHING
 
