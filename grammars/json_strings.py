@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Final
 
 
@@ -11,10 +12,11 @@ def spelling(text: str) -> bytes:
     return "".join(_ESCAPES.get(char, char) for char in text).encode()
 
 
-def spellings(text: str) -> set[bytes]:
+@lru_cache(maxsize=1 << 12)
+def spellings(text: str) -> frozenset[bytes]:
     """The usual spelling, and the one with everything beyond ASCII escaped."""
     usual = spelling(text)
-    return {usual} if usual.isascii() else {usual, "".join(map(_ascii, text)).encode()}
+    return frozenset({usual} if usual.isascii() else {usual, "".join(map(_ascii, text)).encode()})
 
 
 def _ascii(char: str) -> str:
