@@ -38,6 +38,10 @@ class _Step(NamedTuple):
     """Behind each byte; None where none of them opens, closes, begins or ends anything that matters to a cursor."""
 
 
+_Whole = tuple[tuple[int, str], ...] | None
+"""Texts that must differ, by the depth of the container that is open already; None where two of them are the same."""
+
+
 class MachineView:
     """Rows and steps of a machine, for one thread at a time. The parts that it shares with other views are locked."""
 
@@ -53,6 +57,7 @@ class MachineView:
         """By state, rows from which nothing is ever struck where no text must differ from others."""
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
         self._with_begun_text: dict[int, tuple[int, ...]] = {}
+        self._whole_texts: dict[int, dict[int, _Whole]] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}
         self._runs_out_at: dict[tuple[int, bytes], int | None] = {}
 
@@ -132,6 +137,34 @@ class MachineView:
             if not known:
                 self.plain_rows[state] = row
         return known
+
+    def whole_texts(self, state: int, row: MaskRow) -> dict[int, _Whole]:
+        """By token of `with_whole_text`, the texts that begin and end in it, if none was begun before."""
+        known = self._whole_texts.get(state)
+        if known is None:
+            ids = self.with_whole_text(state, row)
+            known = self._whole_texts[state] = {token_id: self._wholes(state, token_id) for token_id in ids}
+        return known
+
+    def _wholes(self, state: int, token_id: int) -> _Whole:
+        step = self.step(state, token_id)
+        if step is None or step.phases is None:
+            return ()
+        before, text, least = self.machine.phase(state), bytearray(), self.machine.phase(state).depth
+        fresh, found = dict[int, set[str]](), list[tuple[int, str]]()
+        for byte, phase in zip(self.vocabulary.tokens[token_id], step.phases, strict=True):
+            if before.is_distinct and not phase.is_distinct and not self.is_named(before, bytes(text)):
+                word, there = value_of(bytes(text)), fresh.setdefault(before.depth, set())
+                if word in there:
+                    return None
+                there.add(word)
+                if before.depth <= least:
+                    found.append((before.depth, word))
+            text = bytearray() if not before.is_distinct or not phase.is_distinct else text + bytes((byte,))
+            least = min(least, phase.depth)
+            fresh = {depth: words for depth, words in fresh.items() if depth <= phase.depth}
+            before = phase
+        return tuple(found)
 
     def step(self, state: int, token_id: int) -> _Step | None:
         """What a token does; None where it leads nowhere."""
@@ -249,6 +282,10 @@ class MachineView:
         self._arena.fuel, self._arena.deadline = self._patience, self._deadline
 
 
+def _is_used(used: Used, words: tuple[tuple[int, str], ...]) -> bool:
+    return any(depth <= len(used) and word in used[depth - 1] for depth, word in words)
+
+
 def _in_row(row: MaskRow, ids: NDArray[np.int64]) -> list[int]:
     """Those of some tokens that a row allows."""
     allowed: list[int] = ids[(row[ids >> 5] >> (ids & 31)) & 1 > 0].tolist()
@@ -349,16 +386,20 @@ class MachineCursor:
 
     def _repeating(self, row: MaskRow) -> list[int]:
         """Allowed tokens behind which a text that must be distinct would have come twice."""
-        view, text = self._view, self._text
+        view, text, used = self._view, self._text, self._used
+        if text is None:
+            wholes = view.whole_texts(self._state, row).items()
+            found = [token_id for token_id, words in wholes if words is None or _is_used(used, words)]
+            if used and used[-1]:
+                begun = view.with_begun_text(self._state, row)
+                found += [token_id for token_id in begun if self._is_dead_end(token_id)]
+            return found
         found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after(token_id) is None]
-        if text is not None:
-            for word in self._used[-1]:
-                for form in spellings(word):
-                    if form.startswith(text):
-                        rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
-                        found += tokens_behind(view.vocabulary.trie, rest).tolist()
-        elif self._used and self._used[-1]:
-            found += [token_id for token_id in view.with_begun_text(self._state, row) if self._is_dead_end(token_id)]
+        for word in used[-1]:
+            for form in spellings(word):
+                if form.startswith(text):
+                    rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
+                    found += tokens_behind(view.vocabulary.trie, rest).tolist()
         return found
 
     def _without_way_out(self, form: bytes, begun: int) -> bytes | None:
