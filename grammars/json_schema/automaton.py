@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from grammars.json_schema.diagnose import Diagnosis, Finding
 from grammars.json_schema.documents import Documents
@@ -20,6 +20,8 @@ from grammars.json_schema.witness import Witnesses
 from grammars.machine import Machine
 from grammars.spec import Diagnostic, GrammarError, OnUnsupported, PropertyOrder, UnlistedProperties
 from grammars.words import WordTries
+
+_REMEDY: Final = 'Leave it out, or set on_unsupported to "validate" to leave it to the final validation of the text.'
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,10 @@ def schema_phases(
         if not refused:
             break
         for pointer, error in refused.items():
-            if options.on_unsupported == "error" or error.code != "unsupported_schema" or pointer in left:
+            if error.code != "unsupported_schema" or pointer in left:
                 raise error
+            if options.on_unsupported == "error":
+                raise GrammarError(error.code, f"{error.message} {_REMEDY}", pointer=pointer)
             left[pointer] = error.message
     if not inhabited.has_value(reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
