@@ -141,23 +141,12 @@ class LazyTokenView:
 
     def _build(self, state: int) -> MaskRow:
         trie, row = self._trie, np.zeros(self.vocabulary.mask_words, np.uint32)
-        nodes, states = np.array([-1], np.int32), np.array([state], np.int32)
+        nodes, states = np.zeros(1, np.int32), np.array([state], np.int32)
         with self._lock:
             self.automaton.refuel(self._patience)
             while len(nodes):
                 self.automaton.expand(set(states.tolist()))
-                nodes, states = _walk(
-                    row,
-                    nodes,
-                    states,
-                    self.automaton.rows,
-                    trie.byte,
-                    trie.depth,
-                    trie.skip,
-                    trie.token_begin,
-                    trie.token_ids,
-                    trie.max_depth,
-                )
+                nodes, states = _walk(row, nodes, states, self.automaton.rows, *trie.arrays)
             if self.automaton.accepts(state):
                 row = self._with_end(row)
             return self._row_of.setdefault(state, self._intern(row))
@@ -225,31 +214,35 @@ class LazyCursor:
 
 
 @njit(cache=True, nogil=True)
-def _walk(row, nodes, states, rows, byte, depth, skip, token_begin, token_ids, max_depth):  # type: ignore[no-untyped-def]
+def _walk(row, nodes, states, rows, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
     """Sets the bits of the tokens below some nodes of the trie, reached in known states.
 
     Returns the nodes, and their states, below which it could not go since the state is not built.
     """
-    path = np.empty(max_depth + 1, np.int32)
+    on_state = np.empty(max_depth + 1, np.int32)
+    on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
     left_nodes, left_states = np.empty(len(byte), np.int32), np.empty(len(byte), np.int32)
     num_left = 0
     for k in range(len(nodes)):
-        begin = nodes[k]
-        node, end = begin + 1, len(byte) if begin < 0 else skip[begin]
-        path[0 if begin < 0 else depth[begin]] = states[k]
-        while node < end:
-            reached = rows[path[depth[node] - 1], byte[node]]
-            if reached == 0:
-                node = skip[node]
+        on_state[0], on_node[0], on_end[0], top = states[k], child[nodes[k]], child[nodes[k] + 1], 0
+        while top >= 0:
+            node = on_node[top]
+            if node == on_end[top]:
+                top -= 1
                 continue
-            for t in range(token_begin[node], token_begin[node + 1]):
+            on_node[top] += 1
+            reached = rows[on_state[top], byte[node]]
+            if reached == 0:
+                continue
+            for t in range(low[node], own[node]):
                 token = token_ids[t]
                 row[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
-            if skip[node] > node + 1 and rows[reached, 0] == -1:
+            if child[node] == child[node + 1]:
+                continue
+            if rows[reached, 0] == -1:
                 left_nodes[num_left], left_states[num_left] = node, reached
                 num_left += 1
-                node = skip[node]
                 continue
-            path[depth[node]] = reached
-            node += 1
+            top += 1
+            on_state[top], on_node[top], on_end[top] = reached, child[node], child[node + 1]
     return left_nodes[:num_left], left_states[:num_left]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
+from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
 from grammars.byte_regex import NOTHING, ByteRegexes
 
 UNKNOWN: Final = -1
@@ -47,6 +48,8 @@ class Lexicon:
         """[capacity] the tags of the open readings that are complete, so that the lexeme may end; or `NO_TAGS`."""
         self.boundary = np.zeros(64, np.bool_)
         """[capacity] whether the lexeme stands between two characters of a text that may go on with any other."""
+        self.loops = np.zeros(64, np.int32)
+        """[capacity] the kinds of bytes at which the lexeme stays as it is; none before its row is built."""
         self.lexeme(())
         self.rows[DEAD] = DEAD
 
@@ -63,7 +66,7 @@ class Lexicon:
             if made == len(self.eager):
                 self.rows = grown(self.rows, UNKNOWN)
                 self.eager, self.open = grown(self.eager, NO_TAGS), grown(self.open, NO_TAGS)
-                self.boundary = grown(self.boundary, False)
+                self.boundary, self.loops = grown(self.boundary, False), grown(self.loops, 0)
             ended = [reading for reading in key if self.arena.accepts(reading.expr)]
             self.eager[made] = self.tags(*{reading.tag for reading in ended if reading.eager})
             self.open[made] = self.tags(*{reading.tag for reading in ended if not reading.eager})
@@ -105,6 +108,22 @@ class Lexicon:
             for column in set(columns)
         }
         self.rows[lexeme] = [lexemes[column] for column in columns]
+        loops = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
+        if loops & LETTERS:
+            for spans in CHARS_BEYOND_ASCII:
+                if self._returns(lexeme, spans, lexeme):
+                    loops |= int(KIND_OF[spans[0][0]])
+        self.loops[lexeme] = loops
+
+    def _returns(self, here: int, spans: tuple[tuple[int, int], ...], home: int) -> bool:
+        """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""
+        if not spans:
+            return here == home
+        self.build(here)
+        low, high = spans[0]
+        return all(
+            after and self._returns(after, spans[1:], home) for after in set(self.rows[here, low : high + 1].tolist())
+        )
 
 
 def grown(array: NDArray[Any], filler: int) -> NDArray[Any]:

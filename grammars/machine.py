@@ -78,6 +78,7 @@ class Tables(NamedTuple):
     eager: NDArray[np.int32]
     open: NDArray[np.int32]
     boundary: NDArray[np.bool_]
+    loops: NDArray[np.int32]
     phase_lexeme: NDArray[np.int32]
     phase_root: NDArray[np.int32]
     phase_totals: NDArray[np.int32]
@@ -88,7 +89,7 @@ class Tables(NamedTuple):
     follow_keys: NDArray[np.int64]
     follow_phases: NDArray[np.int32]
     word_byte: NDArray[np.uint8]
-    word_skip: NDArray[np.int32]
+    word_child: NDArray[np.int32]
     word_low: NDArray[np.int32]
     word_high: NDArray[np.int32]
     word_label: NDArray[np.int32]
@@ -141,7 +142,7 @@ class Machine:
     @property
     def nbytes(self) -> int:
         """Memory of what was built, but for the lexemes; an estimate."""
-        arrays = (self._follow_keys, self._follow_phases, self._phase_lexeme, self.words.byte, self.words.skip)
+        arrays = (self._follow_keys, self._follow_phases, self._phase_lexeme, self.words.byte, self.words.child)
         return 300 * len(self.places) + 4000 * len(self.phases) + 3 * sum(array.nbytes for array in arrays)
 
     def only_byte(self, state: int) -> int | None:
@@ -230,6 +231,7 @@ class Machine:
             lexicon.eager,
             lexicon.open,
             lexicon.boundary,
+            lexicon.loops,
             self._phase_lexeme,
             self._phase_root,
             self._phase_totals,
@@ -240,7 +242,7 @@ class Machine:
             self._follow_keys,
             self._follow_phases,
             words.byte,
-            words.skip,
+            words.child,
             words.low,
             words.high,
             words.label,
@@ -302,7 +304,7 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
         node, label = -1, 0
         if rooted and extra >= 0:
             node = child_of(
-                extra, byte, t.phase_totals[phase], t.word_byte, t.word_skip, t.word_low, t.word_high, t.totals
+                extra, byte, t.phase_totals[phase], t.word_byte, t.word_child, t.word_low, t.word_high, t.totals
             )
             if node >= 0:
                 label = t.word_label[node]

@@ -93,9 +93,7 @@ class TokenView:
         return self._rows.setdefault(row.tobytes(), masks)
 
     def _tables(self) -> tuple[Any, ...]:
-        table, trie = self.automaton, self._trie
-        arrays = (trie.byte, trie.depth, trie.skip, trie.token_begin, trie.token_ids, trie.max_depth)
-        return (table.transitions, table.byte_class, *arrays)
+        return (self.automaton.transitions, self.automaton.byte_class, *self._trie.arrays)
 
     def _token_live(self) -> NDArray[np.bool_]:
         live = np.ones(len(self.automaton.transitions), np.bool_)
@@ -155,44 +153,53 @@ class TableCursor:
 
 
 @njit(cache=True, nogil=True)
-def _fill_row(row, state, transitions, byte_class, byte, depth, skip, token_begin, token_ids, max_depth, live):  # type: ignore[no-untyped-def]
-    """Sets the bit of every token whose bytes lead from `state` to a live state; a dead byte skips its subtree."""
-    path = np.empty(max_depth + 1, np.int32)
-    path[0] = state
-    node, num_nodes = 0, len(byte)
-    while node < num_nodes:
-        reached = transitions[path[depth[node] - 1], byte_class[byte[node]]]
-        if reached == 0:
-            node = skip[node]
+def _fill_row(row, state, transitions, byte_class, byte, child, low, own, high, token_ids, max_depth, live):  # type: ignore[no-untyped-def]
+    """Sets the bit of every token whose bytes lead from `state` to a live state; below a dead byte nothing is read."""
+    states = np.empty(max_depth + 1, np.int32)
+    nodes, ends = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
+    states[0], nodes[0], ends[0], top = state, child[0], child[1], 0
+    while top >= 0:
+        node = nodes[top]
+        if node == ends[top]:
+            top -= 1
             continue
-        path[depth[node]] = reached
+        nodes[top] += 1
+        reached = transitions[states[top], byte_class[byte[node]]]
+        if reached == 0:
+            continue
         if live[reached]:
-            for k in range(token_begin[node], token_begin[node + 1]):
+            for k in range(low[node], own[node]):
                 token = token_ids[k]
                 row[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
-        node += 1
+        if child[node] < child[node + 1]:
+            top += 1
+            states[top], nodes[top], ends[top] = reached, child[node], child[node + 1]
 
 
 @njit(cache=True, nogil=True)
-def _grow_live(live, transitions, byte_class, byte, depth, skip, token_begin, token_ids, max_depth):  # type: ignore[no-untyped-def]
+def _grow_live(live, transitions, byte_class, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
     """Marks the states from which one token leads to a state marked live; whether there were any new ones."""
-    path = np.empty(max_depth + 1, np.int32)
-    num_nodes = len(byte)
+    states = np.empty(max_depth + 1, np.int32)
+    nodes, ends = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
     grown = False
     for state in range(len(live) - 1, 0, -1):
         if live[state]:
             continue
-        path[0] = state
-        node = 0
-        while node < num_nodes:
-            reached = transitions[path[depth[node] - 1], byte_class[byte[node]]]
-            if reached == 0:
-                node = skip[node]
+        states[0], nodes[0], ends[0], top = state, child[0], child[1], 0
+        while top >= 0:
+            node = nodes[top]
+            if node == ends[top]:
+                top -= 1
                 continue
-            path[depth[node]] = reached
-            if live[reached] and token_begin[node] < token_begin[node + 1]:
+            nodes[top] += 1
+            reached = transitions[states[top], byte_class[byte[node]]]
+            if reached == 0:
+                continue
+            if live[reached] and low[node] < own[node]:
                 live[state] = True
                 grown = True
                 break
-            node += 1
+            if child[node] < child[node + 1]:
+                top += 1
+                states[top], nodes[top], ends[top] = reached, child[node], child[node + 1]
     return grown

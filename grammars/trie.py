@@ -1,4 +1,8 @@
-"""The byte trie of a vocabulary as flat arrays, in the order in which a walk visits it."""
+"""The byte trie of a vocabulary as flat arrays, in which the children of a node stand side by side.
+
+A walk asks of most nodes only whether their byte may follow, so the bytes of siblings are next to each other in memory:
+hopping over subtrees in depth-first order instead would miss the cache at every sibling.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,26 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenTrie:
-    """Every node but the root, in depth-first preorder; all arrays are read-only.
+    """Every node level by level, the root being node 0; all arrays are read-only.
 
-    A walk that finds nothing below node `i` goes on at `skip[i]`, the first node outside its subtree. The tokens that
-    end at node `i` are `token_ids[token_begin[i] : token_begin[i + 1]]`.
+    The children of node `i` are `child[i]` to `child[i + 1] - 1`, ascending by their byte. The tokens of its subtree
+    are `token_ids[low[i] : high[i]]`, in the order of their bytes; the first of them, up to `own[i]`, end at it.
     """
 
     byte: NDArray[np.uint8]
     """[num_nodes] the byte on the edge that leads to the node."""
-    depth: NDArray[np.int32]
-    """[num_nodes] bytes from the root, counting from 1."""
-    skip: NDArray[np.int32]
-    """[num_nodes]"""
-    token_begin: NDArray[np.int32]
+    child: NDArray[np.int32]
     """[num_nodes + 1]"""
+    low: NDArray[np.int32]
+    """[num_nodes]"""
+    own: NDArray[np.int32]
+    """[num_nodes]"""
+    high: NDArray[np.int32]
+    """[num_nodes]"""
     token_ids: NDArray[np.int32]
     """[num_tokens]"""
     max_depth: int
+    """Bytes of the longest token."""
 
     @classmethod
     def of(cls, tokens: Sequence[bytes]) -> TokenTrie:
@@ -37,50 +44,54 @@ class TokenTrie:
         lengths = np.fromiter((len(tokens[t]) for t in order), np.int64, len(order))
         ends = np.cumsum(lengths)
         text = np.frombuffer(b"".join(tokens[t] for t in order), np.uint8)
-        max_depth = int(lengths.max(initial=0))
-        byte, depth, skip, token_begin = _build(text, ends - lengths, lengths, max_depth)
-        arrays = (byte, depth, skip, token_begin, np.array(order, np.int32))
-        for array in arrays:
+        byte, child, low, own, high = _build(text, ends - lengths, lengths)
+        token_ids = np.array(order, np.int32)
+        for array in (byte, child, low, own, high, token_ids):
             array.flags.writeable = False
-        return cls(*arrays, max_depth)
+        return cls(byte, child, low, own, high, token_ids, int(lengths.max(initial=0)))
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.uint8], *tuple[NDArray[np.int32], ...], int]:
+        """All of it, in the order of the fields."""
+        return self.byte, self.child, self.low, self.own, self.high, self.token_ids, self.max_depth
 
 
 @njit(cache=True, nogil=True)
-def _build(text, begins, lengths, max_depth):  # type: ignore[no-untyped-def]
-    """Nodes of the sorted tokens: each token adds the nodes past its common prefix with the one before it."""
-    num_tokens = len(begins)
-    byte = np.empty(len(text), np.uint8)
-    depth = np.empty(len(text), np.int32)
-    skip = np.empty(len(text), np.int32)
-    token_begin = np.empty(len(text) + 1, np.int32)
-    path = np.empty(max_depth + 1, np.int32)
-    path_len = 0
-    num_nodes = 0
-    for t in range(num_tokens):
-        begin, length = begins[t], lengths[t]
-        common = 0
-        if t > 0:
-            before = begins[t - 1]
-            limit = min(length, lengths[t - 1])
-            while common < limit and text[begin + common] == text[before + common]:
-                common += 1
-        while path_len > common:
-            path_len -= 1
-            skip[path[path_len]] = num_nodes
-        for k in range(common, length):
-            byte[num_nodes] = text[begin + k]
-            depth[num_nodes] = k + 1
-            token_begin[num_nodes] = t
-            path[path_len] = num_nodes
-            path_len += 1
+def _build(text, begins, lengths):  # type: ignore[no-untyped-def]
+    """Splits the range of sorted tokens of each node, in the order of the nodes, by the byte that comes next."""
+    num_tokens, room = len(begins), len(text) + 1
+    byte = np.zeros(room, np.uint8)
+    depth, child = np.zeros(room, np.int32), np.zeros(room + 1, np.int32)
+    low, own, high = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int32)
+    high[0] = num_tokens
+    num_nodes, node = 1, 0
+    while node < num_nodes:
+        at, here, stop = low[node], depth[node], high[node]
+        while at < stop and lengths[at] == here:
+            at += 1
+        own[node], child[node] = at, num_nodes
+        while at < stop:
+            read = text[begins[at] + here]
+            byte[num_nodes], depth[num_nodes], low[num_nodes] = read, here + 1, at
+            while at < stop and text[begins[at] + here] == read:
+                at += 1
+            high[num_nodes] = at
             num_nodes += 1
-    while path_len > 0:
-        path_len -= 1
-        skip[path[path_len]] = num_nodes
-    token_begin[num_nodes] = num_tokens
-    return (
-        byte[:num_nodes].copy(),
-        depth[:num_nodes].copy(),
-        skip[:num_nodes].copy(),
-        token_begin[: num_nodes + 1].copy(),
-    )
+        node += 1
+    child[num_nodes] = num_nodes
+    size = num_nodes
+    return byte[:size].copy(), child[: size + 1].copy(), low[:size].copy(), own[:size].copy(), high[:size].copy()
+
+
+@njit(cache=True, nogil=True)
+def find(text, byte, child):  # type: ignore[no-untyped-def]
+    """The node that a text leads to from the root, -1 for none."""
+    node = 0
+    for wanted in text:
+        below, end = child[node], child[node + 1]
+        while below < end and byte[below] != wanted:
+            below += 1
+        if below == end:
+            return -1
+        node = below
+    return node

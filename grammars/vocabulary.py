@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from grammars.byte_kinds import Subtrees
     from grammars.trie import TokenTrie
 
 _BYTE_PIECE: Final = re.compile(r"<0x([0-9A-F]{2})>")
@@ -56,6 +57,13 @@ class Vocabulary:
         from grammars.trie import TokenTrie  # compiles kernels, which a process that only needs bytes must not load
 
         return TokenTrie.of(self.tokens)
+
+    @cached_property
+    def subtrees(self) -> Subtrees:
+        """Of `trie`."""
+        from grammars.byte_kinds import Subtrees
+
+        return Subtrees.of(self.trie)
 
     @cached_property
     def missing_bytes(self) -> frozenset[int]:

@@ -1,8 +1,8 @@
 """Finite sets of words as tries in flat arrays: the keys of objects and the texts of enums, which may be many.
 
-All tries of an automaton stand one after another in the same arrays. A *node* is an index into them; its children begin
-at the next index, and each child's next sibling is its `skip`. The words below a node are contiguous in the order of
-their bytes, so that a table of running totals tells whether any of them is allowed.
+All tries of an automaton stand one after another in the same arrays. A *node* is an index into them, and its children
+stand side by side. The words below a node are contiguous in the order of their bytes, so that a table of running totals
+tells whether any of them is allowed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class WordTries:
         """By root, the labels of the words in the order of their bytes."""
         self.byte = np.zeros(64, np.uint8)
         """[capacity] the byte that leads to a node."""
-        self.skip = np.zeros(64, np.int32)
-        """[capacity] the first node outside the subtree."""
+        self.child = np.zeros(64, np.int32)
+        """[capacity] the first child; those of node `i` end before `child[i + 1]`."""
         self.low = np.zeros(64, np.int32)
         """[capacity] how many words of the trie stand before the node's first."""
         self.high = np.zeros(64, np.int32)
@@ -47,17 +47,15 @@ class WordTries:
         """The root of a trie of labelled words, none of them empty, a prefix of another or there twice."""
         entries = sorted(words)
         trie = TokenTrie.of([word for word, _ in entries])
-        root, size = self._len, len(trie.byte) + 1
-        self._reserve(size)
-        part = slice(root + 1, root + size)
-        self.byte[part], self.skip[part] = trie.byte, trie.skip + (root + 1)
-        self.low[part], self.high[part] = trie.token_begin[:-1], trie.token_begin[trie.skip]
+        root, size = self._len, len(trie.byte)
+        self._reserve(size + 1)
+        part = slice(root, root + size)
+        self.byte[part], self.low[part], self.high[part] = trie.byte, trie.low, trie.high
+        self.child[root : root + size + 1] = trie.child + root
         self._labels[root] = np.array([label for _, label in entries], np.intp)
         labels = self._labels[root].astype(np.int32) + 1
-        leaf = trie.skip == np.arange(1, size)
-        self.label[part] = np.where(leaf, labels[trie.token_begin[:-1]], 0) if entries else 0
-        self.skip[root], self.low[root], self.high[root], self.label[root] = root + size, 0, len(entries), 0
-        self._len += size
+        self.label[part] = np.where(trie.own > trie.low, labels[trie.low], 0) if entries else 0
+        self._len += size + 1
         return root
 
     def allow(self, root: int, is_allowed: NDArray[np.bool_]) -> int:
@@ -74,7 +72,7 @@ class WordTries:
         """Whether a trie has a word."""
         node = root
         for byte in word:
-            node = child_of(node, byte, ALL_WORDS, self.byte, self.skip, self.low, self.high, self.totals)
+            node = child_of(node, byte, ALL_WORDS, self.byte, self.child, self.low, self.high, self.totals)
             if node == NO_NODE:
                 return False
         return bool(self.label[node])
@@ -86,28 +84,24 @@ class WordTries:
             here, text = waiting.popleft()
             if self.label[here]:
                 yield text
-            child, end = here + 1, int(self.skip[here])
-            while child < end:
+            for child in range(int(self.child[here]), int(self.child[here + 1])):
                 low, high = int(self.low[child]), int(self.high[child])
                 if totals == ALL_WORDS or self.totals[totals + high] > self.totals[totals + low]:
                     waiting.append((child, text + bytes((int(self.byte[child]),))))
-                child = int(self.skip[child])
 
     def _reserve(self, more: int) -> None:
         while self._len + more > len(self.byte):
-            for name in ("byte", "skip", "low", "high", "label"):
+            for name in ("byte", "child", "low", "high", "label"):
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
 
 
 @njit(cache=True, nogil=True)
-def child_of(node, wanted, totals_begin, byte, skip, low, high, totals):  # type: ignore[no-untyped-def]
+def child_of(node, wanted, totals_begin, byte, child, low, high, totals):  # type: ignore[no-untyped-def]
     """The child that a byte leads to, if a word below it is allowed; else `NO_NODE`."""
-    child, end = node + 1, skip[node]
-    while child < end:
-        if byte[child] == wanted:
-            if totals_begin >= 0 and totals[totals_begin + high[child]] == totals[totals_begin + low[child]]:
+    for below in range(child[node], child[node + 1]):
+        if byte[below] == wanted:
+            if totals_begin >= 0 and totals[totals_begin + high[below]] == totals[totals_begin + low[below]]:
                 return -1
-            return child
-        child = skip[child]
+            return below
     return -1

@@ -141,15 +141,18 @@ def test_the_fingerprint_tells_vocabularies_apart() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(tokens=st.lists(st.binary(max_size=5), max_size=40))
-def test_the_trie_spells_every_token_once_and_skips_whole_subtrees(tokens: list[bytes]) -> None:
+def test_the_trie_spells_every_token_once_and_knows_the_tokens_of_its_subtrees(tokens: list[bytes]) -> None:
     trie = TokenTrie.of(tokens)
-    path, found = bytearray(), []
+    texts = {0: b""}
     for node in range(len(trie.byte)):
-        path[trie.depth[node] - 1 :] = bytes([trie.byte[node]])
-        found += [(int(t), bytes(path)) for t in trie.token_ids[trie.token_begin[node] : trie.token_begin[node + 1]]]
-        deeper = [n for n in range(node + 1, len(trie.byte)) if trie.depth[n] <= trie.depth[node]]
-        assert trie.skip[node] == (deeper[0] if deeper else len(trie.byte))
-    assert sorted(found) == [(i, token) for i, token in enumerate(tokens) if token]
+        for below in range(trie.child[node], trie.child[node + 1]):
+            texts[below] = texts[node] + bytes([trie.byte[below]])
+    assert sorted(texts) == list(range(len(trie.byte)))
+    for node, text in texts.items():
+        ids = trie.token_ids[trie.low[node] : trie.high[node]].tolist()
+        assert sorted(ids) == [i for i, token in enumerate(tokens) if token and token.startswith(text)]
+        own = trie.token_ids[trie.low[node] : trie.own[node]].tolist()
+        assert sorted(own) == [i for i, token in enumerate(tokens) if token and token == text]
 
 
 def test_reading_token_bytes_loads_neither_numba_nor_torch_nor_the_backends() -> None:

@@ -1,0 +1,121 @@
+"""Kinds of bytes: what lets a walk pass over a part of a trie in which a state would stay where it is."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from grammars.trie import TokenTrie
+
+_GROUPS: Final = (
+    b"abcdefghijklmnopqrstuvwxyz",
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    b"0123456789",
+    b" ",
+    b"_",
+    b"-",
+    b".",
+    b"/",
+    b":",
+    b"!#$%&'()*+,;<=>?@[]^`{|}~",
+    b'"',
+    b"\\",
+    bytes((*range(0x20), 0x7F)),
+)
+LETTERS: Final = 0b11
+"""The kinds of ASCII letters."""
+ASCII_KINDS: Final = (1 << len(_GROUPS)) - 1
+MALFORMED: Final = 1 << 30
+"""Bytes that are no UTF-8; no state has it among the kinds it stays at."""
+
+CHARS_BEYOND_ASCII: Final = (
+    ((0xC2, 0xC2), (0x80, 0xBF)),
+    ((0xC3, 0xDF), (0x80, 0xBF)),
+    ((0xE0, 0xE0), (0xA0, 0xBF), (0x80, 0xBF)),
+    ((0xE1, 0xE1), (0x80, 0xBF), (0x80, 0xBF)),
+    ((0xE2, 0xE2), (0x80, 0xBF), (0x80, 0xBF)),
+    ((0xE3, 0xE3), (0x80, 0xBF), (0x80, 0xBF)),
+    ((0xE4, 0xEC), (0x80, 0xBF), (0x80, 0xBF)),
+    ((0xED, 0xED), (0x80, 0x9F), (0x80, 0xBF)),
+    ((0xEE, 0xEF), (0x80, 0xBF), (0x80, 0xBF)),
+    ((0xF0, 0xF0), (0x90, 0xBF), (0x80, 0xBF), (0x80, 0xBF)),
+    ((0xF1, 0xF3), (0x80, 0xBF), (0x80, 0xBF), (0x80, 0xBF)),
+    ((0xF4, 0xF4), (0x80, 0x8F), (0x80, 0xBF), (0x80, 0xBF)),
+)
+"""Ranges of the bytes of well-formed characters (RFC 3629, section 4): a kind each, as patterns tell them apart."""
+
+KIND_OF: Final = np.zeros(256, np.int32)
+"""[256] the kind, a power of two, of each byte of ASCII, and of the characters that each other byte begins; or 0."""
+for _number, _group in enumerate((*_GROUPS, *(range(spans[0][0], spans[0][1] + 1) for spans in CHARS_BEYOND_ASCII))):
+    KIND_OF[list(_group)] = 1 << _number
+KIND_OF.flags.writeable = False
+
+_BROKEN: Final = 8
+
+
+class Subtrees(NamedTuple):
+    """What is below the nodes of a trie, without the nodes."""
+
+    kinds: NDArray[np.int32]
+    """[num_nodes] the kinds of what is read there; `MALFORMED` where that begins within a character."""
+    height: NDArray[np.int32]
+    """[num_nodes] the most bytes that are read there."""
+
+    @classmethod
+    def of(cls, trie: TokenTrie) -> Subtrees:
+        return cls(*_below(trie.byte, trie.child, KIND_OF))
+
+
+@njit(cache=True, nogil=True)
+def _decoded(state, byte):  # type: ignore[no-untyped-def]
+    """The state of decoding UTF-8 after a byte: 0 between characters, up to 7 within one, 8 where it is none."""
+    if state == 0:
+        if byte < 0x80:
+            return 0
+        if 0xC2 <= byte <= 0xDF:
+            return 1
+        if byte == 0xE0:
+            return 4
+        if byte == 0xED:
+            return 5
+        if 0xE1 <= byte <= 0xEF:
+            return 2
+        if byte == 0xF0:
+            return 6
+        if 0xF1 <= byte <= 0xF3:
+            return 3
+        return 7 if byte == 0xF4 else 8
+    low, high = 0x80, 0xBF
+    if state == 4:
+        low = 0xA0
+    elif state == 5:
+        high = 0x9F
+    elif state == 6:
+        low = 0x90
+    elif state == 7:
+        high = 0x8F
+    if state == 8 or not low <= byte <= high:
+        return 8
+    if state <= 3:
+        return state - 1
+    return 1 if state <= 5 else 2
+
+
+@njit(cache=True, nogil=True)
+def _below(byte, child, kind_of):  # type: ignore[no-untyped-def]
+    size = len(byte)
+    decoded, kinds, height = np.zeros(size, np.int8), np.zeros(size, np.int32), np.zeros(size, np.int32)
+    for node in range(size):
+        for below in range(child[node], child[node + 1]):
+            decoded[below] = _decoded(decoded[node], byte[below])
+    for node in range(size - 1, -1, -1):
+        for below in range(child[node], child[node + 1]):
+            kinds[node] |= kinds[below] | (MALFORMED if decoded[below] == _BROKEN else kind_of[byte[below]])
+            height[node] = max(height[node], height[below] + 1)
+    for node in range(size):
+        if decoded[node] > 0 and height[node] > 0:
+            kinds[node] |= MALFORMED
+    return kinds, height

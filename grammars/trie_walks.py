@@ -1,0 +1,181 @@
+"""Walks over a vocabulary's trie and the tables of a machine, side by side, in Numba and without the GIL.
+
+The arrays of a trie are as in `TokenTrie`, those of a machine as in `Tables`; a row is [mask_words] uint32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from grammars.machine import step_place
+from grammars.words import child_of
+
+
+@njit(cache=True, nogil=True)
+def walk(t, row, work, kinds, height, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
+    """Sets the bits of the tokens in some parts of the trie, which are those of a `Work`, as far as a machine reads on.
+
+    Returns the parts that it could not enter, and what is lacking for that, [m, 2] int64, some of it more than once.
+    """
+    on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
+    on_above = np.empty(max_depth + 1, np.int32)
+    on_place = np.empty((max_depth + 1, 3), np.int64)
+    on_plain = np.empty(max_depth + 1, np.bool_)
+    num_left = num_lacking = 0
+    left, places, lacking = np.empty((64, 3), np.int32), np.empty((64, 3), np.int64), np.empty((64, 2), np.int64)
+    for k in range(len(work.begin)):
+        phase, lexeme, extra = work.phase[k], work.lexeme[k], work.extra[k]
+        node, end, above, top = work.begin[k], work.end[k], work.above[k], 0
+        if above > 0 and _stays(t, phase, lexeme, extra, kinds[above], height[above]):
+            _set_tokens(row, token_ids, own[above], high[above])
+            continue
+        on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(t, phase, extra)
+        on_place[0, 0], on_place[0, 1], on_place[0, 2] = phase, lexeme, extra
+        while top >= 0:
+            node = on_node[top]
+            if node == on_end[top]:
+                top -= 1
+                continue
+            on_node[top] += 1
+            phase, lexeme, extra = on_place[top]
+            following = t.lexeme_rows[lexeme, byte[node]]
+            if following > 0 and t.eager[following] == 0 and on_plain[top]:
+                lexeme = following
+            else:
+                phase, lexeme, extra = step_place(t, phase, lexeme, extra, byte[node])
+            if phase == -1:
+                continue
+            if phase == -2:
+                if num_left == len(left):
+                    left, places = np.concatenate((left, left)), np.concatenate((places, places))
+                    lacking = np.concatenate((lacking, lacking))
+                left[num_left, 0], left[num_left, 1], left[num_left, 2] = node, node + 1, 0
+                places[num_left] = on_place[top]
+                if extra == -1:  # without its row a lexeme goes on with no byte
+                    left[num_left, 1], on_node[top] = on_end[top], on_end[top]
+                    if node == child[on_above[top]]:
+                        left[num_left, 2] = on_above[top]
+                num_left += 1
+                if num_lacking == 0 or lacking[num_lacking - 1, 0] != lexeme or lacking[num_lacking - 1, 1] != extra:
+                    lacking[num_lacking, 0], lacking[num_lacking, 1] = lexeme, extra
+                    num_lacking += 1
+                continue
+            if _stays(t, phase, lexeme, extra, kinds[node], height[node]):
+                _set_tokens(row, token_ids, low[node], high[node])
+                continue
+            _set_tokens(row, token_ids, low[node], own[node])
+            if child[node] < child[node + 1]:
+                top += 1
+                on_node[top], on_end[top], on_above[top] = child[node], child[node + 1], node
+                on_place[top, 0], on_place[top, 1], on_place[top, 2] = phase, lexeme, extra
+                on_plain[top] = _is_plain(t, phase, extra)
+    left, places = left[:num_left].T.copy(), places[:num_left].T.copy()
+    return (left[0], left[1], left[2], places[0], places[1], places[2]), lacking[:num_lacking]
+
+
+@njit(cache=True, nogil=True)
+def _is_plain(t, phase, extra):  # type: ignore[no-untyped-def]
+    """Whether all that a byte can change at a place is the lexeme, as long as that does not end."""
+    if t.phase_root[phase] >= 0:
+        return extra < 0
+    return t.phase_most[phase] < 0 and extra >= t.phase_least[phase]
+
+
+@njit(cache=True, nogil=True)
+def _stays(t, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
+    """Whether a place's lexeme stays open while some kinds of bytes are read, at most so many."""
+    if kinds & ~t.loops[lexeme]:
+        return False
+    if t.phase_root[phase] >= 0:
+        return extra < 0
+    return t.phase_most[phase] < 0 or extra + height <= t.phase_most[phase]
+
+
+@njit(cache=True, nogil=True)
+def explore(  # type: ignore[no-untyped-def]
+    rows, eager, boundary, lexeme, inside, ends, num_chars, byte, child, low, own, high, token_ids, max_depth
+):
+    """Walks the whole trie within a lexeme: fills the three arrays, and returns where it ends, as in `Interior`."""
+    on_lexeme, on_chars = np.empty(max_depth + 1, np.int64), np.empty(max_depth + 1, np.int32)
+    on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
+    nodes, chars, tags = np.empty(len(byte), np.int32), np.empty(len(byte), np.int32), np.empty(len(byte), np.int32)
+    num_ends = 0
+    on_lexeme[0], on_chars[0], on_node[0], on_end[0], top = lexeme, 0, child[0], child[1], 0
+    while top >= 0:
+        node = on_node[top]
+        if node == on_end[top]:
+            top -= 1
+            continue
+        on_node[top] += 1
+        here, begun = on_lexeme[top], on_chars[top]
+        following = rows[here, byte[node]]
+        if following <= 0:
+            continue
+        if eager[following] > 0:
+            nodes[num_ends], chars[num_ends], tags[num_ends] = node, begun, eager[following]
+            num_ends += 1
+            _set_tokens(ends, token_ids, low[node], own[node])
+            continue
+        begun += boundary[here]
+        _set_tokens(inside, token_ids, low[node], own[node])
+        for i in range(low[node], own[node]):
+            num_chars[token_ids[i]] = begun
+        if child[node] < child[node + 1]:
+            top += 1
+            on_lexeme[top], on_chars[top], on_node[top], on_end[top] = following, begun, child[node], child[node + 1]
+    return nodes[:num_ends].copy(), chars[:num_ends].copy(), tags[:num_ends].copy()
+
+
+@njit(cache=True, nogil=True)
+def meet(t, phase, extra, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
+    """The nodes of the trie at which a word of the phase is complete, and its label and one."""
+    on_word = np.empty(max_depth + 1, np.int64)
+    on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
+    nodes, labels = np.empty(64, np.int32), np.empty(64, np.int32)
+    num_words = 0
+    on_word[0], on_node[0], on_end[0], top = extra, child[0], child[1], 0
+    totals = t.phase_totals[phase]
+    while top >= 0:
+        node = on_node[top]
+        if node == on_end[top]:
+            top -= 1
+            continue
+        on_node[top] += 1
+        reached = child_of(
+            on_word[top], byte[node], totals, t.word_byte, t.word_child, t.word_low, t.word_high, t.totals
+        )
+        if reached < 0:
+            continue
+        if t.word_label[reached] > 0:
+            if num_words == len(nodes):
+                nodes, labels = np.concatenate((nodes, nodes)), np.concatenate((labels, labels))
+            nodes[num_words], labels[num_words] = node, t.word_label[reached]
+            num_words += 1
+        elif child[node] < child[node + 1]:
+            top += 1
+            on_word[top], on_node[top], on_end[top] = reached, child[node], child[node + 1]
+    return nodes[:num_words].copy(), labels[:num_words].copy()
+
+
+@njit(cache=True, nogil=True)
+def bound(row, num_chars, most):  # type: ignore[no-untyped-def]
+    """Clears the tokens of more than `most` characters."""
+    for token in range(len(num_chars)):
+        if num_chars[token] > most:
+            row[token >> 5] &= ~(np.uint32(1) << np.uint32(token & 31))
+
+
+@njit(cache=True, nogil=True)
+def set_ends(row, nodes, low, own, token_ids):  # type: ignore[no-untyped-def]
+    """Sets the bits of the tokens that end at some nodes."""
+    for node in nodes:
+        _set_tokens(row, token_ids, low[node], own[node])
+
+
+@njit(cache=True, nogil=True)
+def _set_tokens(row, token_ids, begin, end):  # type: ignore[no-untyped-def]
+    """Sets the bits of some tokens, by their place in the order of the trie."""
+    for i in range(begin, end):
+        token = token_ids[i]
+        row[token >> 5] |= np.uint32(1) << np.uint32(token & 31)

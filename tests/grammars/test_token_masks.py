@@ -1,0 +1,192 @@
+"""Rows of allowed tokens, against what each token's bytes do; and what lets a walk pass over parts of the trie."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from grammars.automaton import DEAD
+from grammars.byte_kinds import CHARS_BEYOND_ASCII, KIND_OF, MALFORMED, Subtrees
+from grammars.byte_regex import ByteRegexes
+from grammars.interiors import Interiors
+from grammars.json_schema.automaton import SchemaOptions, schema_machine
+from grammars.json_schema.lexis import Lexis
+from grammars.lexicon import Lexicon, Reading
+from grammars.machine import Machine
+from grammars.regex_language import RegexLanguage
+from grammars.token_masks import TokenMasks
+from grammars.trie import TokenTrie
+from grammars.utf8 import Utf8
+from grammars.vocabulary import Vocabulary
+
+WORDS = (
+    "a z the The THE 0 42 a1 _ - . / : a-b a.b http:// ab_cd é ñandú 日本 日本語 한국 \u2003 \u2028 \u3000 \xa0 😀 x😀"
+)
+SPLIT = (
+    "é".encode()[:1],
+    "日".encode()[:2],
+    "日".encode()[1:],
+    "😀".encode()[:3],
+    b"a\xf0\x9f",
+    b"\xff",
+    b"a\xff",
+    b"\xa9a",
+)
+CROSSING = (
+    '", "',
+    '": ',
+    '"}',
+    '":',
+    '{"',
+    '"a',
+    'a"',
+    'a", "',
+    "a\\",
+    "\\n",
+    "\\u00e9",
+    '\\"',
+    "the \\",
+    "\x07",
+    "  ",
+    "   a",
+    "\n\n",
+)
+TOKENS = [
+    *(bytes([byte]) for byte in range(256)),
+    *(word.encode() for word in WORDS.split(" ")),
+    *(b" " + word.encode() for word in WORDS.split(" ")),
+    *SPLIT,
+    *(text.encode() for text in CROSSING),
+]
+VOCABULARY = Vocabulary([*TOKENS, b""], (len(TOKENS),), frozenset())
+
+SCHEMAS: list[Any] = [
+    {"type": "string", "pattern": pattern}
+    for pattern in (
+        r"^\S+$",
+        r"^.*$",
+        r"^[a-z]*$",
+        r"^[\w.-]+$",
+        r"^\S+(\s\S+){0,3}$",
+        r"[a-z]$",
+        r"^[^é]*$",
+        r"^\p{L}*$",
+    )
+] + [
+    {"type": "string", "pattern": r"^\S*$", "maxLength": 4},
+    {"type": "string", "maxLength": 3},
+    {"type": "string", "minLength": 3, "maxLength": 6},
+    {"type": "string", "format": "uri"},
+    {"type": "string", "format": "email"},
+    {"type": "object", "additionalProperties": {"type": "integer"}, "propertyNames": {"pattern": "^[a-z.]+$"}},
+    {
+        "type": "object",
+        "patternProperties": {"^[a-z]": {"type": "number"}},
+        "properties": {"the": {}, "a-b": {"const": 1}},
+    },
+    {"type": "array", "items": {"type": "string", "pattern": "^[a-z ]*$"}, "uniqueItems": True},
+    {"not": {"type": "string", "pattern": "a"}},
+]
+
+
+def masks_of(schema: Any) -> tuple[Machine, TokenMasks]:
+    lexis = Lexis()
+    machine, _, _ = schema_machine(json.dumps(schema), lexis, SchemaOptions(whitespace="any", property_order="any"))
+    return machine, TokenMasks(machine, VOCABULARY, Interiors(lexis.lexicon, VOCABULARY))
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
+def test_a_row_has_the_tokens_whose_bytes_can_be_read(schema: Any) -> None:
+    machine, masks = masks_of(schema)
+    rng = random.Random(0)
+    for _ in range(12):
+        state = machine.start()
+        for _ in range(12):
+            row = masks.mask_row(state)
+            reached = [machine.run(state, token) for token in TOKENS]
+            bits = [bool(row[i // 32] >> (i % 32) & 1) for i in range(len(TOKENS))]
+            assert bits == [after != DEAD for after in reached]
+            assert bool(row[len(TOKENS) // 32] >> len(TOKENS) % 32 & 1) == machine.accepts(state)
+            state = rng.choice([after for after in reached if after != DEAD] or [machine.start()])
+
+
+TEXT = st.text(st.sampled_from('aZ0 _-./:!"\\\n\x80é\u2028日😀'), max_size=4).map(str.encode)
+
+
+@settings(deadline=None)
+@given(st.lists(TEXT | st.binary(max_size=4), max_size=12))
+@example([b"\xc3", b"\xc3\xa9", b"\xc3a", b"a\xed\xa0\x80", b"\xa9a"])
+def test_subtrees_tell_which_kinds_of_characters_are_below(tokens: list[bytes]) -> None:
+    trie = TokenTrie.of(tokens)
+    subtrees = Subtrees.of(trie)
+    texts = {0: b""}
+    for node in range(len(trie.byte)):
+        for below in range(trie.child[node], trie.child[node + 1]):
+            texts[below] = texts[node] + bytes([trie.byte[below]])
+    for node, text in texts.items():
+        rests = [token[len(text) :] for token in tokens if token.startswith(text)]
+        assert subtrees.height[node] == max(map(len, rests), default=0)
+        if any(rests):
+            assert subtrees.kinds[node] == kinds_of(text, rests)
+
+
+def kinds_of(text: bytes, rests: list[bytes]) -> int:
+    """By Python's own decoder. A character cut off by the end counts, what goes on within one is malformed."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return MALFORMED | (subtree_kinds(text, rests) & ~MALFORMED)
+    return subtree_kinds(text, rests)
+
+
+def subtree_kinds(text: bytes, rests: list[bytes]) -> int:
+    kinds = 0
+    for rest in rests:
+        whole = text + rest
+        for at in range(len(text), len(whole)):
+            if not is_begun(whole[: at + 1]):
+                kinds |= MALFORMED
+            elif whole[at] < 0x80 or whole[at] >= 0xC2:
+                kinds |= int(KIND_OF[whole[at]])
+    return kinds
+
+
+def is_begun(text: bytes) -> bool:
+    """Whether some text begins with these bytes."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data" and error.end == len(text)
+    return True
+
+
+def test_every_byte_that_begins_a_character_has_one_kind() -> None:
+    begins = [byte for byte in range(256) if is_begun(bytes([byte]))]
+    assert [byte for byte in range(256) if KIND_OF[byte]] == begins
+    assert all(int(KIND_OF[byte]).bit_count() == 1 and not KIND_OF[byte] & MALFORMED for byte in begins)
+    for spans in CHARS_BEYOND_ASCII:
+        for char in (bytes(low for low, _ in spans), bytes(high for _, high in spans)):
+            assert len(char.decode()) == 1
+
+
+def test_a_lexeme_stays_at_the_kinds_of_characters_that_lead_back_to_it() -> None:
+    arena = ByteRegexes()
+    language, lexicon = RegexLanguage(arena, Utf8(arena).chars), Lexicon(arena)
+
+    def loops(pattern: str) -> str:
+        lexeme = lexicon.lexeme((Reading(language.whole(pattern), 0, eager=False),))
+        lexicon.build(lexeme)
+        stays = int(lexicon.loops[lexeme])
+        return "".join(char for char in "aZ0 _.\né日" if stays & int(KIND_OF[char.encode()[0]]))
+
+    assert loops("[a-z]*") == "a"
+    assert loops("[a-y]*") == ""
+    assert loops("[a-zé]*") == "a"
+    assert loops(r"[^\n]*") == "aZ0 _.é日"
+    assert loops(r"[^日\n]*") == "aZ0 _.é"
+    assert loops("[a-z]{0,9}") == ""
