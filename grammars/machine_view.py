@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.automaton import DEAD, HURRY, MOST_STEPS, MaskRow
+from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.build_lock import BuildLock
-from grammars.byte_regex import ByteRegexes, FuelError
+from grammars.byte_regex import ByteRegexes
 from grammars.json_strings import spellings, value_of
 from grammars.machine import Machine, Phase
+from grammars.patience import PatientView
 from grammars.token_masks import TokenMasks, tokens_behind
 from grammars.vocabulary import Vocabulary
 from grammars.words import NO_NODE
@@ -42,17 +41,17 @@ _Whole = tuple[tuple[int, str], ...] | None
 """Texts that must differ, by the depth of the container that is open already; None where two of them are the same."""
 
 
-class MachineView:
+class MachineView(PatientView):
     """Rows and steps of a machine, for one thread at a time. The parts that it shares with other views are locked."""
 
     def __init__(
         self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: BuildLock, complete: Complete
     ) -> None:
         """`lock` is held while anything is built; all machines over one arena must share it."""
+        super().__init__()
         self._complete = complete
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self._end_row: MaskRow | None = None
-        self._patience, self._deadline = MOST_STEPS, math.inf
         self.plain_rows: dict[int, MaskRow] = {}
         """By state, rows from which nothing is ever struck where no text must differ from others."""
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
@@ -262,16 +261,6 @@ class MachineView:
     def cursor(self) -> MachineCursor:
         return MachineCursor(self, self.machine.start())
 
-    @contextmanager
-    def patient(self, steps: int, deadline: float = math.inf) -> Iterator[None]:
-        """Meanwhile, what is built may take so many steps at a time, until a time by `time.monotonic`."""
-        before = self._patience, self._deadline
-        self._patience, self._deadline = steps, deadline
-        try:
-            yield
-        finally:
-            self._patience, self._deadline = before
-
     def begin(self) -> None:
         """Builds what every text begins with: the first mask, and that behind all that is forced. Raises FuelError."""
         start = self.machine.start()
@@ -311,13 +300,7 @@ class MachineCursor:
 
     @property
     def is_finished(self) -> bool:
-        if self._ended or not self.is_complete:
-            return self._ended
-        try:
-            with self._view.patient(HURRY):
-                return self._view.only_end_follows(self._state)
-        except FuelError:  # the mask will tell
-            return False
+        return self._ended or (self.is_complete and self._view.surely_ends(self._state))
 
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:

@@ -59,9 +59,11 @@ class ContextFreeAutomaton:
         counts = self.num_states, self._stack.num_returns, len(self._readings), len(self.network.arena)
         return self.rows.nbytes + sum(count * nbytes for count, nbytes in zip(counts, _NBYTES, strict=True))
 
-    def refuel(self, steps: int) -> None:
-        """Steps, and derivatives, that may be taken from now on."""
-        self.fuel = self.network.arena.fuel = steps
+    def refuel(self, steps: int, deadline: float) -> None:
+        """Steps, and derivatives, that may be taken from now on; these until a time by `time.monotonic`."""
+        arena = self.network.arena
+        self.fuel = arena.fuel = steps
+        arena.deadline = deadline
 
     def start(self) -> int:
         return self._start
