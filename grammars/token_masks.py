@@ -38,10 +38,8 @@ class Interior(NamedTuple):
     """[num_ends] characters begun before."""
     tags: int
     """What it ends with, everywhere."""
-    ends: Row
-    """The tokens that end with it."""
     whole: Row
-    """The tokens of `inside` and of `ends`."""
+    """The tokens of `inside`, and those with whose last byte it ends."""
     below: tuple[NDArray[np.int32], NDArray[np.int32]]
     """The parts of the trie behind the end nodes: of each the first node, and the first node outside."""
     within: dict[int, Row]
@@ -191,14 +189,16 @@ def tokens_behind(trie: TokenTrie, text: bytes) -> NDArray[np.int32]:
 def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interior:
     """What a vocabulary has for a boundary lexeme. Raises ValueError where the lexeme can end in several ways."""
     _build_all(lexicon, lexeme)
-    inside, ends = (np.zeros(vocabulary.mask_words, np.uint32) for _ in range(2))
+    trie, inside = vocabulary.trie, np.zeros(vocabulary.mask_words, np.uint32)
     num_chars = np.zeros(vocabulary.size, np.int32)
     tables = (lexicon.rows, lexicon.eager, lexicon.boundary)
-    nodes, chars, tags = _explore(*tables, lexeme, inside, ends, num_chars, *_arrays(vocabulary.trie))
+    nodes, chars, tags = _explore(*tables, lexeme, inside, num_chars, *_arrays(trie))
     if len(set(tags.tolist())) > 1:
         raise ValueError("a boundary lexeme must end in one way")
     tag = int(tags[0]) if len(tags) else NO_TAGS
-    return Interior(inside, num_chars, nodes, chars, tag, ends, inside | ends, _below(vocabulary.trie, nodes), {})
+    whole = inside.copy()
+    _set_ends(whole, nodes, trie.token_begin, trie.token_ids)
+    return Interior(inside, num_chars, nodes, chars, tag, whole, _below(trie, nodes), {})
 
 
 def _below(trie: TokenTrie, nodes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -292,9 +292,9 @@ def _walk(t, row, work, byte, depth, skip, token_begin, token_ids, max_depth):  
 
 @njit(cache=True, nogil=True)
 def _explore(  # type: ignore[no-untyped-def]
-    rows, eager, boundary, lexeme, inside, ends, num_chars, byte, depth, skip, token_begin, token_ids, max_depth
+    rows, eager, boundary, lexeme, inside, num_chars, byte, depth, skip, token_begin, token_ids, max_depth
 ):
-    """Walks the whole trie within a lexeme: fills the three arrays, and returns where it ends, as in `Interior`."""
+    """Walks the whole trie within a lexeme: fills the two arrays, and returns where it ends, as in `Interior`."""
     on_lexeme, on_chars = np.empty(max_depth + 1, np.int64), np.empty(max_depth + 1, np.int32)
     on_lexeme[0], on_chars[0] = lexeme, 0
     nodes, chars, tags = np.empty(len(byte), np.int32), np.empty(len(byte), np.int32), np.empty(len(byte), np.int32)
@@ -310,9 +310,6 @@ def _explore(  # type: ignore[no-untyped-def]
         if eager[following] > 0:
             nodes[num_ends], chars[num_ends], tags[num_ends] = node, on_chars[at], eager[following]
             num_ends += 1
-            for i in range(token_begin[node], token_begin[node + 1]):
-                token = token_ids[i]
-                ends[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
             node = skip[node]
             continue
         on_lexeme[at + 1], on_chars[at + 1] = following, on_chars[at] + boundary[here]
