@@ -78,17 +78,18 @@ class LazyTokenView(PatientView):
         return len(self._rows)
 
     def mask_row(self, state: int) -> MaskRow:
-        """The tokens allowed in a live state, end-of-sequence tokens where the text may end."""
         row = self._row_of.get(state)
         return self._build(state) if row is None else row
 
     def advance(self, state: int, token_id: int) -> int:
         """The state after a token, or `DEAD`."""
         token = self.vocabulary.tokens[token_id]
-        if not token:
-            return DEAD
-        for byte in token:
-            state = self._step(state, byte)
+        return self.run(state, token) if token else DEAD
+
+    def run(self, state: int, text: bytes) -> int:
+        for byte in text:
+            self._expand(state)
+            state = int(self.automaton.rows[state, byte])
             if state == DEAD:
                 break
         return state
@@ -97,7 +98,6 @@ class LazyTokenView(PatientView):
         return self.automaton.accepts(state) and self.mask_row(state) is self.end_row
 
     def forced(self, state: int) -> bytes:
-        """The longest run of bytes that every continuation starts with, up to a limit."""
         run = bytearray()
         while len(run) < _MOST_FORCED and not self.automaton.accepts(state):
             self._expand(state)
@@ -120,10 +120,6 @@ class LazyTokenView(PatientView):
 
     def _refuel(self) -> None:
         self.automaton.refuel(self._patience, self._deadline)
-
-    def _step(self, state: int, byte: int) -> int:
-        self._expand(state)
-        return int(self.automaton.rows[state, byte])
 
     def _expand(self, state: int) -> None:
         if self.automaton.rows[state, 0] == UNKNOWN:

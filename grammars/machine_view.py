@@ -110,7 +110,6 @@ class MachineView(PatientView):
         return self._end_row
 
     def mask_row(self, state: int) -> MaskRow:
-        """The tokens allowed in a live state. Raises FuelError, and GrammarError for what is found to be refused."""
         row = self._masks.known(state)
         if row is None:
             with self._lock:
@@ -119,7 +118,6 @@ class MachineView(PatientView):
         return row
 
     def run(self, state: int, text: bytes) -> int:
-        """The state after some bytes, or `DEAD`. Raises what `mask_row` raises."""
         with self._lock:
             self._refuel()
             return self.machine.run(state, text)
@@ -128,7 +126,6 @@ class MachineView(PatientView):
         return self.machine.accepts(state) and bool(np.array_equal(self.mask_row(state), self.end_row))
 
     def forced(self, state: int) -> bytes:
-        """The longest run of bytes that every continuation of a state starts with, up to `_MOST_FORCED`."""
         run, machine = bytearray(), self.machine
         with self._lock:
             self._refuel()
@@ -293,12 +290,6 @@ class MachineView(PatientView):
 
     def cursor(self) -> MachineCursor:
         return MachineCursor(self, self.machine.start())
-
-    def begin(self) -> None:
-        """Builds what every text begins with: the first mask, and that behind all that is forced. Raises FuelError."""
-        start = self.machine.start()
-        self.mask_row(start)
-        self.mask_row(self.run(start, self.forced(start)))
 
     def _refuel(self) -> None:
         self._arena.fuel, self._arena.deadline = self._patience, self._deadline

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from grammars.automaton import HURRY, MOST_STEPS
+from grammars.automaton import HURRY, MOST_STEPS, MaskRow
 from grammars.byte_regex import FuelError
 
 
@@ -27,9 +27,13 @@ class PatientView(ABC):
         finally:
             self._patience, self._deadline = before
 
-    @abstractmethod
-    def only_end_follows(self, state: int) -> bool:
-        """Whether no token but an end-of-sequence token may follow. Raises FuelError."""
+    def begin(self, start: int) -> None:
+        """Builds what every text begins with: the mask of the first state, and that behind all that is forced.
+
+        Raises what `mask_row` raises.
+        """
+        self.mask_row(start)
+        self.mask_row(self.run(start, self.forced(start)))
 
     def surely_ends(self, state: int) -> bool:
         """Whether it is found in a hurry that no token but an end-of-sequence token may follow."""
@@ -38,3 +42,25 @@ class PatientView(ABC):
                 return self.only_end_follows(state)
         except FuelError:  # the mask will tell
             return False
+
+    @abstractmethod
+    def mask_row(self, state: int) -> MaskRow:
+        """The tokens allowed in a live state, end-of-sequence tokens where the text may end.
+
+        Raises FuelError, and GrammarError for what is found to be refused.
+        """
+
+    @abstractmethod
+    def run(self, state: int, text: bytes) -> int:
+        """The state after some bytes, or `DEAD`. Raises what `mask_row` raises."""
+
+    @abstractmethod
+    def forced(self, state: int) -> bytes:
+        """The longest run of bytes that every continuation starts with, up to a limit.
+
+        Raises what `mask_row` raises.
+        """
+
+    @abstractmethod
+    def only_end_follows(self, state: int) -> bool:
+        """Whether no token but an end-of-sequence token may follow. Raises what `mask_row` raises."""
