@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from grammars.checking import Checker, Fault, Position, Report
-from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
+from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex, kind_of
 
 Kind = Literal["auto", "schema", "regex", "ebnf"]
 
@@ -126,8 +126,7 @@ def _check(name: str, checker: Checker, settings: Settings) -> Checked:
     try:
         report = checker.check(spec, settings.on_unsupported, num_walks=settings.num_walks, seed=settings.seed)
     except GrammarError as error:
-        kind = str(type(spec).__struct_config__.tag)
-        report = Report(kind, "error", faults=[Fault(error.code, error.message)])
+        report = Report(kind_of(spec), "error", faults=[Fault(error.code, error.message)])
     return Checked(shown, report, seconds=time.perf_counter() - started)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,7 +62,7 @@ def read_constraint(request: ChatRequest, default_whitespace: Whitespace) -> Con
     if (schema := json_text(request.json_schema)) is not None:
         found.append(Constraint(json_spec(schema), "json_schema"))
     if len(found) > 1:
-        names = " and ".join(f"`{constraint.param}`" for constraint in found)
+        names = _quoted((constraint.param for constraint in found), " and ")
         raise invalid(
             f"There is more than one constraint: {names}. Give one.", found[1].param, "conflicting_constraints"
         )
@@ -70,6 +70,24 @@ def read_constraint(request: ChatRequest, default_whitespace: Whitespace) -> Con
     if constraint is None or constraint.schema is None:
         refuse_json_options(options)
     return constraint
+
+
+def only_spec(specs: Mapping[str, GrammarSpec | None], root: str | None) -> tuple[str, GrammarSpec]:
+    """The field of a body that holds a specification, and that. `root`: the rule that its `ebnf` is to start from.
+
+    Raises ApiError (400) where there is none, or more than one, or a root of something else.
+    """
+    given = {name: spec for name, spec in specs.items() if spec is not None}
+    if len(given) != 1:
+        found = f"not {_quoted(given, ' and ')}" if given else "there is none"
+        raise invalid(f"Give exactly one of {_quoted(specs, ', ')}; {found}.", next(iter(given), None))
+    if root is not None and "ebnf" not in given:
+        raise invalid("`root` is for `ebnf` only.", "root")
+    return next(iter(given.items()))
+
+
+def _quoted(names: Iterable[str], between: str) -> str:
+    return between.join(f"`{name}`" for name in names)
 
 
 def refuse_json_options(options: GrammarOptions) -> None:

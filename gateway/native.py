@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, field
 from engine.wire import CompileGrammar, GrammarInfo
 from gateway.chat_request import GrammarOptions, Message, Tool
 from gateway.client import EngineUnavailable, RequestRejected, new_request_id
-from gateway.constraint import json_text, refuse_json_options
+from gateway.constraint import json_text, only_spec, refuse_json_options
 from gateway.decoding import BodyDecoder
 from gateway.errors import ApiError, ErrorResponse, invalid, rejected
 from gateway.openapi import documented
@@ -220,21 +220,12 @@ def _grammar(info: GrammarInfo) -> Grammar:
 
 def _read_spec(body: GrammarRequest, default_whitespace: Whitespace) -> tuple[str, GrammarSpec]:
     options = body.grammar_options or GrammarOptions()
-    specs: dict[str, GrammarSpec] = {}
-    if (schema := json_text(body.json_schema)) is not None:
-        specs["json_schema"] = options.spec(schema, default_whitespace)
-    if body.regex is not None:
-        specs["regex"] = Regex(body.regex)
-    if body.ebnf is not None:
-        specs["ebnf"] = Ebnf(body.ebnf, body.root or "root")
-    if body.choice is not None:
-        specs["choice"] = Choice(tuple(body.choice))
-    if (tag := json_text(body.structural_tag)) is not None:
-        specs["structural_tag"] = StructuralTag(tag)
-    if len(specs) != 1:
-        kinds = "`json_schema`, `regex`, `ebnf`, `choice`, `structural_tag`"
-        given = f"not {' and '.join(f'`{name}`' for name in specs)}" if specs else "there is none"
-        raise invalid(f"Give exactly one of {kinds}; {given}.", next(iter(specs), None))
-    if body.root is not None and body.ebnf is None:
-        raise invalid("`root` is for `ebnf` only.", "root")
-    return next(iter(specs.items()))
+    schema, tag = json_text(body.json_schema), json_text(body.structural_tag)
+    specs = {
+        "json_schema": None if schema is None else options.spec(schema, default_whitespace),
+        "regex": None if body.regex is None else Regex(body.regex),
+        "ebnf": None if body.ebnf is None else Ebnf(body.ebnf, body.root or "root"),
+        "choice": None if body.choice is None else Choice(tuple(body.choice)),
+        "structural_tag": None if tag is None else StructuralTag(tag),
+    }
+    return only_spec(specs, body.root)

@@ -8,7 +8,7 @@ from litestar import Controller, MediaType, Request, Response, post
 from msgspec import Meta, Raw, field
 
 from gateway.chat_request import JsonOptions
-from gateway.constraint import json_text
+from gateway.constraint import json_text, only_spec
 from gateway.decoding import BodyDecoder
 from gateway.errors import invalid
 from gateway.openapi import documented
@@ -55,21 +55,15 @@ class SchemaController(Controller):
 
 
 def _read_spec(body: CheckRequest, default_whitespace: Whitespace) -> GrammarSpec:
-    specs: dict[str, GrammarSpec] = {}
-    if (schema := json_text(body.schema)) is not None:
-        specs["schema"] = body.spec(schema, default_whitespace)
-    if body.regex is not None:
-        specs["regex"] = Regex(body.regex)
-    if body.ebnf is not None:
-        specs["ebnf"] = Ebnf(body.ebnf, body.root or "root")
-    if body.choice is not None:
-        specs["choice"] = Choice(tuple(body.choice))
-    if len(specs) != 1:
-        given = f"not {' and '.join(f'`{name}`' for name in specs)}" if specs else "there is none"
-        raise invalid(f"Give exactly one of `schema`, `regex`, `ebnf`, `choice`; {given}.", next(iter(specs), None))
-    if body.root is not None and body.ebnf is None:
-        raise invalid("`root` is for `ebnf` only.", "root")
-    if "schema" not in specs:
+    schema = json_text(body.schema)
+    specs = {
+        "schema": None if schema is None else body.spec(schema, default_whitespace),
+        "regex": None if body.regex is None else Regex(body.regex),
+        "ebnf": None if body.ebnf is None else Ebnf(body.ebnf, body.root or "root"),
+        "choice": None if body.choice is None else Choice(tuple(body.choice)),
+    }
+    kind, spec = only_spec(specs, body.root)
+    if kind != "schema":
         for name in body.given():
             raise invalid(f"`{name}` is for `schema` only.", name)
-    return next(iter(specs.values()))
+    return spec

@@ -22,7 +22,7 @@ from grammars.json_schema.automaton import keyword_findings
 from grammars.json_schema.diagnose import Finding
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.places import places
-from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
+from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex, kind_of
 from grammars.validation import validate
 from grammars.vocabulary import Vocabulary
 
@@ -55,8 +55,7 @@ def use_tokenizer(folder: str) -> None:
     try:
         _backend = NativeBackend(_vocabulary, 1, math.inf, 0)
         _backend.warm()
-        for spec in (Ebnf('root ::= "a"'), Regex("\\p{L}")):
-            _backend.compile(spec, "error", math.inf).cursor().mask_row()
+        _backend.compile(Regex("\\p{L}"), "error", math.inf)
     except GrammarError as error:
         _backend = error
 
@@ -64,7 +63,7 @@ def use_tokenizer(folder: str) -> None:
 def inspect(encoded_spec: bytes, on_unsupported: OnUnsupported) -> Report:
     """The report, without samples."""
     spec = _spec_decoder.decode(encoded_spec)
-    kind = str(type(spec).__struct_config__.tag)
+    kind = kind_of(spec)
     started = time.perf_counter()
     try:
         grammar = _with_first_mask(spec, on_unsupported)

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from grammars.compiler import check_size
-from grammars.spec import ErrorCode, GrammarError, GrammarSpec, JsonSchema, OnUnsupported
+from grammars.spec import ErrorCode, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, kind_of
 from grammars.worker_process import Job
 from grammars.workers import WorkerPool
 
@@ -148,7 +148,7 @@ class Checker:
         except GrammarError as error:
             if error.code == "compile_crashed":
                 raise
-            return Report(_kind(spec), "error", faults=[Fault(error.code, error.message)])
+            return Report(kind_of(spec), "error", faults=[Fault(error.code, error.message)])
         report = msgspec.convert(found, Report)
         if report.verdict == "error":
             return report
@@ -191,7 +191,3 @@ def _with_engine_faults(report: Report, dead_ends: list[str]) -> Report:
         wrong = [sample for sample in report.samples if sample.valid is False]
         faults += [Fault("sample_invalid", f"A generated document is not valid: {each.message}", "") for each in wrong]
     return msgspec.structs.replace(report, verdict="error", faults=faults) if faults else report
-
-
-def _kind(spec: GrammarSpec) -> str:
-    return str(type(spec).__struct_config__.tag)

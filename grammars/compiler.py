@@ -26,6 +26,7 @@ from grammars.spec import (
     StructuralTag,
     canonical,
     grammar_key,
+    kind_of,
 )
 from grammars.vocabulary import Vocabulary
 
@@ -58,7 +59,7 @@ class CompiledGrammar:
     @property
     def kind(self) -> str:
         """The tag of the specification."""
-        return _kind(self.spec)
+        return kind_of(self.spec)
 
     @property
     def diagnostics(self) -> list[Diagnostic]:
@@ -242,10 +243,6 @@ class GrammarCompiler:
             return self._backends[name]
 
 
-def _kind(spec: GrammarSpec) -> str:
-    return str(type(spec).__struct_config__.tag)
-
-
 def check_size(spec: GrammarSpec) -> None:
     """Raises GrammarError for what is larger than a specification may be, holds nothing, or is not Unicode."""
     match spec:
@@ -257,11 +254,12 @@ def check_size(spec: GrammarSpec) -> None:
             for i, text in enumerate(texts):
                 if "\0" in text:
                     raise GrammarError("invalid_choice", f"String {i} holds NUL, which no answer can; remove it.")
-    limit, num_bytes = MAX_TEXT_BYTES[_kind(spec)], sum(len(text.encode("utf-8", "replace")) for text in texts)
+    kind = kind_of(spec)
+    limit, num_bytes = MAX_TEXT_BYTES[kind], sum(len(text.encode("utf-8", "replace")) for text in texts)
     if num_bytes > limit:
-        raise GrammarError("grammar_too_large", f"The {_kind(spec)} measures {num_bytes} bytes; {limit} are allowed.")
+        raise GrammarError("grammar_too_large", f"The {kind} measures {num_bytes} bytes; {limit} are allowed.")
     if any("\ud800" <= char <= "\udfff" for text in texts for char in text if not text.isascii()):
-        raise GrammarError(_INVALID[_kind(spec)], "The specification holds a lone surrogate, which is no character.")
+        raise GrammarError(_INVALID[kind], "The specification holds a lone surrogate, which is no character.")
 
 
 _INVALID: Final[dict[str, ErrorCode]] = {

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from grammars.automaton import DEAD, HURRY, MOST_STEPS, MaskRow
-from grammars.byte_regex import FuelError
+from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.lexicon import UNKNOWN
+from grammars.patience import PatientView
 from grammars.vocabulary import Vocabulary
 
 _MOST_FORCED: Final = 4096
@@ -42,22 +41,22 @@ class LazyAutomaton(Protocol):
         """A short text that is accepted from a live state. Raises FuelError."""
         ...
 
-    def refuel(self, steps: int) -> None:
-        """How many steps may be taken from now on."""
+    def refuel(self, steps: int, deadline: float) -> None:
+        """How many steps may be taken from now on, and until when by `time.monotonic`."""
         ...
 
 
-class LazyTokenView:
+class LazyTokenView(PatientView):
     """Mask rows of states, built when first asked for, equal rows stored once. Safe to share by threads.
 
     All methods raise FuelError where something takes too many steps.
     """
 
     def __init__(self, automaton: LazyAutomaton, vocabulary: Vocabulary) -> None:
+        super().__init__()
         self.automaton, self.vocabulary = automaton, vocabulary
         self._trie = vocabulary.trie
         self._lock = threading.RLock()
-        self._patience = MOST_STEPS
         self._row_of: dict[int, MaskRow] = {}
         self._rows: dict[bytes, MaskRow] = {}
         self.end_row = self._intern(self._with_end(np.zeros(vocabulary.mask_words, np.uint32)))
@@ -79,27 +78,26 @@ class LazyTokenView:
         return len(self._rows)
 
     def mask_row(self, state: int) -> MaskRow:
-        """The tokens allowed in a live state, end-of-sequence tokens where the text may end."""
         row = self._row_of.get(state)
         return self._build(state) if row is None else row
 
     def advance(self, state: int, token_id: int) -> int:
         """The state after a token, or `DEAD`."""
         token = self.vocabulary.tokens[token_id]
-        if not token:
-            return DEAD
-        for byte in token:
-            state = self._step(state, byte)
+        return self.run(state, token) if token else DEAD
+
+    def run(self, state: int, text: bytes) -> int:
+        for byte in text:
+            self._expand(state)
+            state = int(self.automaton.rows[state, byte])
             if state == DEAD:
                 break
         return state
 
     def only_end_follows(self, state: int) -> bool:
-        """Whether no token but an end-of-sequence token may follow."""
         return self.automaton.accepts(state) and self.mask_row(state) is self.end_row
 
     def forced(self, state: int) -> bytes:
-        """The longest run of bytes that every continuation starts with, up to a limit."""
         run = bytearray()
         while len(run) < _MOST_FORCED and not self.automaton.accepts(state):
             self._expand(state)
@@ -113,37 +111,27 @@ class LazyTokenView:
     def complete(self, state: int) -> bytes:
         """Bytes with which the text may end."""
         with self._lock:
-            self.automaton.refuel(self._patience)
+            self._refuel()
             return self.automaton.complete(state)
-
-    @contextmanager
-    def patient(self, steps: int) -> Iterator[None]:
-        """Meanwhile, what is built may take so many steps."""
-        before, self._patience = self._patience, steps
-        try:
-            yield
-        finally:
-            self._patience = before
 
     def cursor(self) -> LazyCursor:
         """A cursor at the start of the text."""
         return LazyCursor(self, self.automaton.start())
 
-    def _step(self, state: int, byte: int) -> int:
-        self._expand(state)
-        return int(self.automaton.rows[state, byte])
+    def _refuel(self) -> None:
+        self.automaton.refuel(self._patience, self._deadline)
 
     def _expand(self, state: int) -> None:
         if self.automaton.rows[state, 0] == UNKNOWN:
             with self._lock:
-                self.automaton.refuel(self._patience)
+                self._refuel()
                 self.automaton.expand([state])
 
     def _build(self, state: int) -> MaskRow:
         trie, row = self._trie, np.zeros(self.vocabulary.mask_words, np.uint32)
         nodes, states = np.zeros(1, np.int32), np.array([state], np.int32)
         with self._lock:
-            self.automaton.refuel(self._patience)
+            self._refuel()
             while len(nodes):
                 self.automaton.expand(set(states.tolist()))
                 nodes, states = _walk(row, nodes, states, self.automaton.rows, *trie.arrays)
@@ -177,13 +165,7 @@ class LazyCursor:
 
     @property
     def is_finished(self) -> bool:
-        if self._ended or not self.is_complete:
-            return self._ended
-        try:
-            with self._view.patient(HURRY):
-                return self._view.only_end_follows(self._state)
-        except FuelError:  # the mask will tell
-            return False
+        return self._ended or (self.is_complete and self._view.surely_ends(self._state))
 
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         with self._view.patient(patience):

@@ -154,29 +154,14 @@ class Machine:
             self.provide(*need)
 
     def run(self, state: int, text: bytes) -> int:
-        """The state after some bytes. Raises FuelError."""
-        if state == DEAD:
-            return DEAD
-        encoded, read, place = np.frombuffer(text, np.uint8), 0, self.places[state]
-        while True:
-            read, place, need = _run(self.tables(), encoded, read, place)
-            if place[0] < 0:
-                return DEAD
-            if read == len(text):
-                return self.state(place)
-            self.provide(*need)
+        """The state after some bytes, or `DEAD`. Raises FuelError."""
+        return self._read(state, text, None)
 
     def trace(self, state: int, text: bytes) -> tuple[int, list[int]]:
         """The state after some bytes, or `DEAD`, and the phase behind each of them. Raises FuelError."""
-        encoded, read, place = np.frombuffer(text, np.uint8), 0, self.places[state]
         phases = np.empty(len(text), np.int32)
-        while True:
-            read, place, need = _trace(self.tables(), encoded, read, place, phases)
-            if place[0] < 0:
-                return DEAD, []
-            if read == len(text):
-                return self.state(place), phases.tolist()
-            self.provide(*need)
+        after = self._read(state, text, phases)
+        return after, [] if after == DEAD else phases.tolist()
 
     def read_whole_texts(
         self, state: int, texts: NDArray[np.uint8], ends: NDArray[np.int64], chosen: NDArray[np.int64]
@@ -248,6 +233,18 @@ class Machine:
             words.label,
             words.totals,
         )
+
+    def _read(self, state: int, text: bytes, phases: NDArray[np.int32] | None) -> int:
+        if state == DEAD:
+            return DEAD
+        encoded, read, place = np.frombuffer(text, np.uint8), 0, self.places[state]
+        while True:
+            read, place, need = _read(self.tables(), encoded, read, place, phases)
+            if place[0] < 0:
+                return DEAD
+            if read == len(text):
+                return self.state(place)
+            self.provide(*need)
 
     def _link(self, phase: int, ending: int, after: int) -> None:
         if 2 * (self._num_follows + 1) > len(self._follow_keys):
@@ -340,8 +337,11 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _run(t, text, read, place):  # type: ignore[no-untyped-def]
-    """The place after the bytes from `read` on, as far as everything is built; how far that is; and what is lacking."""
+def _read(t, text, read, place, phases):  # type: ignore[no-untyped-def]
+    """The place after the bytes from `read` on, as far as everything is built; how far that is; and what is lacking.
+
+    Notes in `phases` the phase behind each byte, unless it is None, for which Numba makes a loop of its own.
+    """
     phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
     while read < len(text):
         after, left, right = step_place(t, phase, lexeme, extra, text[read])
@@ -350,22 +350,8 @@ def _run(t, text, read, place):  # type: ignore[no-untyped-def]
         if after == -1:
             return read, (np.int64(-1), np.int64(0), np.int64(0)), (np.int64(0), np.int64(0))
         phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
-        read += 1
-    return read, (phase, lexeme, extra), (np.int64(0), np.int64(0))
-
-
-@njit(cache=True, nogil=True)
-def _trace(t, text, read, place, phases):  # type: ignore[no-untyped-def]
-    """As `_run`; notes the phase behind each byte."""
-    phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
-    while read < len(text):
-        after, left, right = step_place(t, phase, lexeme, extra, text[read])
-        if after == -2:
-            return read, (phase, lexeme, extra), (np.int64(left), np.int64(right))
-        if after == -1:
-            return read, (np.int64(-1), np.int64(0), np.int64(0)), (np.int64(0), np.int64(0))
-        phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
-        phases[read] = phase
+        if phases is not None:
+            phases[read] = phase
         read += 1
     return read, (phase, lexeme, extra), (np.int64(0), np.int64(0))
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.automaton import DEAD, HURRY, MOST_STEPS, MaskRow
+from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.build_lock import BuildLock
-from grammars.byte_regex import ByteRegexes, FuelError
+from grammars.byte_regex import ByteRegexes
 from grammars.json_strings import spellings, value_of
 from grammars.machine import Machine, Phase
+from grammars.patience import PatientView
 from grammars.token_masks import TokenMasks, tokens_behind
 from grammars.vocabulary import Vocabulary
 from grammars.words import NO_NODE
@@ -30,29 +29,48 @@ Used = tuple[frozenset[str], ...]
 """By depth, the texts read so far that must not come again in the container that is open there."""
 
 
+class _Ending(NamedTuple):
+    """A text that must be distinct and ends within a token."""
+
+    kept: int
+    """Containers that stayed open since the ending before, or since the token began: what was read in them counts."""
+    phase: Phase
+    """In which it is read."""
+    text: bytes
+    """What is read of it in the token."""
+
+
 class _Step(NamedTuple):
     """What a token does in a state."""
 
     state: int
-    phases: tuple[Phase, ...] | None
-    """Behind each byte; None where none of them opens, closes, begins or ends anything that matters to a cursor."""
+    ended: tuple[_Ending, ...]
+    kept: int
+    """Containers that stayed open since the last ending."""
+    depth: int
+    """Containers that are open at the end."""
+    begun: bytes | None
+    """What is read in the token of a text that must be distinct and goes on; None outside of one."""
 
 
+_Behind = tuple[int, Used, bytes | None]
+"""What is known behind a token: the state, the texts that must not come again, and what was read of one of these so
+far; None outside of one."""
 _Whole = tuple[tuple[int, str], ...] | None
 """Texts that must differ, by the depth of the container that is open already; None where two of them are the same."""
 
 
-class MachineView:
+class MachineView(PatientView):
     """Rows and steps of a machine, for one thread at a time. The parts that it shares with other views are locked."""
 
     def __init__(
         self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: BuildLock, complete: Complete
     ) -> None:
         """`lock` is held while anything is built; all machines over one arena must share it."""
+        super().__init__()
         self._complete = complete
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self._end_row: MaskRow | None = None
-        self._patience, self._deadline = MOST_STEPS, math.inf
         self.plain_rows: dict[int, MaskRow] = {}
         """By state, rows from which nothing is ever struck where no text must differ from others."""
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
@@ -92,7 +110,6 @@ class MachineView:
         return self._end_row
 
     def mask_row(self, state: int) -> MaskRow:
-        """The tokens allowed in a live state. Raises FuelError, and GrammarError for what is found to be refused."""
         row = self._masks.known(state)
         if row is None:
             with self._lock:
@@ -101,7 +118,6 @@ class MachineView:
         return row
 
     def run(self, state: int, text: bytes) -> int:
-        """The state after some bytes, or `DEAD`. Raises what `mask_row` raises."""
         with self._lock:
             self._refuel()
             return self.machine.run(state, text)
@@ -110,7 +126,6 @@ class MachineView:
         return self.machine.accepts(state) and bool(np.array_equal(self.mask_row(state), self.end_row))
 
     def forced(self, state: int) -> bytes:
-        """The longest run of bytes that every continuation of a state starts with, up to `_MOST_FORCED`."""
         run, machine = bytearray(), self.machine
         with self._lock:
             self._refuel()
@@ -131,7 +146,7 @@ class MachineView:
             ids = self.vocabulary.with_two_quotes
             with self._lock:
                 self._refuel()
-                chosen = np.flatnonzero(row[ids >> 5] >> (ids & 31) & 1)
+                chosen = np.flatnonzero(_allows(row, ids))
                 found = self.machine.read_whole_texts(state, *self.vocabulary.texts_with_two_quotes, chosen)
             known = self._with_whole_text[state] = tuple(ids[found].tolist())
             if not known:
@@ -147,26 +162,35 @@ class MachineView:
         return known
 
     def _wholes(self, state: int, token_id: int) -> _Whole:
-        step = self.step(state, token_id)
-        if step is None or step.phases is None:
-            return ()
-        before, text, least = self.machine.phase(state), bytearray(), self.machine.phase(state).depth
-        fresh, found = dict[int, set[str]](), list[tuple[int, str]]()
-        for byte, phase in zip(self.vocabulary.tokens[token_id], step.phases, strict=True):
-            if before.is_distinct and not phase.is_distinct and not self.is_named(before, bytes(text)):
-                word, there = value_of(bytes(text)), fresh.setdefault(before.depth, set())
-                if word in there:
-                    return None
-                there.add(word)
-                if before.depth <= least:
-                    found.append((before.depth, word))
-            text = bytearray() if not before.is_distinct or not phase.is_distinct else text + bytes((byte,))
-            least = min(least, phase.depth)
-            fresh = {depth: words for depth, words in fresh.items() if depth <= phase.depth}
-            before = phase
+        step = self._step(state, token_id)
+        if step is None or self.read(state, token_id, (), None) is None:
+            return None
+        found, least = list[tuple[int, str]](), self.machine.phase(state).depth
+        for kept, phase, text in step.ended:
+            least = min(least, kept)
+            if phase.depth <= least and not self._is_named(phase, text):
+                found.append((phase.depth, value_of(text)))
         return tuple(found)
 
-    def step(self, state: int, token_id: int) -> _Step | None:
+    def read(self, state: int, token_id: int, used: Used, text: bytes | None) -> _Behind | None:
+        """What is behind a token; None where it is not allowed. Raises what `mask_row` raises."""
+        step = self._step(state, token_id)
+        if step is None:
+            return None
+        for kept, phase, piece in step.ended:
+            used, text = _opened(used[:kept], phase.depth), piece if text is None else text + piece
+            if not self._is_named(phase, text):
+                word = value_of(text)
+                if word in used[-1]:
+                    return None
+                used = (*used[:-1], used[-1] | {word})
+            text = None
+        used = used[: step.kept]
+        if step.begun is None:
+            return step.state, used, None
+        return step.state, _opened(used, step.depth), step.begun if text is None else text + step.begun
+
+    def _step(self, state: int, token_id: int) -> _Step | None:
         """What a token does; None where it leads nowhere."""
         key = (state, token_id)
         try:
@@ -185,11 +209,18 @@ class MachineView:
             after, numbers = self.machine.trace(state, token)
         if after == DEAD:
             return None
-        first, phases = self.machine.phase(state), [self.machine.phases[number] for number in numbers]
-        is_plain = all((each.is_distinct, each.depth) == (first.is_distinct, first.depth) for each in phases)
-        return _Step(after, None if is_plain else tuple(phases))
+        before, ended, text = self.machine.phase(state), list[_Ending](), b""
+        kept = before.depth
+        for byte, number in zip(token, numbers, strict=True):
+            phase = self.machine.phases[number]
+            if before.is_distinct and not phase.is_distinct:
+                ended.append(_Ending(kept, before, text))
+                kept = before.depth
+            text = text + bytes((byte,)) if before.is_distinct and phase.is_distinct else b""
+            kept, before = min(kept, phase.depth), phase
+        return _Step(after, tuple(ended), kept, before.depth, text if before.is_distinct else None)
 
-    def is_named(self, phase: Phase, text: bytes) -> bool:
+    def _is_named(self, phase: Phase, text: bytes) -> bool:
         """Whether the grammar itself names a text that must be distinct, and so sees to it that it is."""
         return phase.root != NO_NODE and self.machine.words.holds(phase.root, text + b'"')
 
@@ -199,11 +230,9 @@ class MachineView:
         if known is None:
             tokens, found = self.vocabulary.tokens, []
             if self._may_exhaust(state):
-                found = [
-                    token_id
-                    for token_id in _in_row(row, self.vocabulary.with_inner_quote)
-                    if self.is_exhaustible(self.run(state, tokens[token_id]))
-                ]
+                ids = self.vocabulary.with_inner_quote
+                allowed: list[int] = ids[_allows(row, ids)].tolist()
+                found = [each for each in allowed if self.is_exhaustible(self.run(state, tokens[each]))]
             known = self._with_begun_text[state] = tuple(found)
         return known
 
@@ -262,33 +291,22 @@ class MachineView:
     def cursor(self) -> MachineCursor:
         return MachineCursor(self, self.machine.start())
 
-    @contextmanager
-    def patient(self, steps: int, deadline: float = math.inf) -> Iterator[None]:
-        """Meanwhile, what is built may take so many steps at a time, until a time by `time.monotonic`."""
-        before = self._patience, self._deadline
-        self._patience, self._deadline = steps, deadline
-        try:
-            yield
-        finally:
-            self._patience, self._deadline = before
-
-    def begin(self) -> None:
-        """Builds what every text begins with: the first mask, and that behind all that is forced. Raises FuelError."""
-        start = self.machine.start()
-        self.mask_row(start)
-        self.mask_row(self.run(start, self.forced(start)))
-
     def _refuel(self) -> None:
         self._arena.fuel, self._arena.deadline = self._patience, self._deadline
+
+
+def _opened(used: Used, depth: int) -> Used:
+    """With the containers that were opened since, in which nothing was read."""
+    return used + (frozenset(),) * (depth - len(used))
 
 
 def _is_used(used: Used, words: tuple[tuple[int, str], ...]) -> bool:
     return any(depth <= len(used) and word in used[depth - 1] for depth, word in words)
 
 
-def _in_row(row: MaskRow, ids: NDArray[np.int64]) -> list[int]:
-    """Those of some tokens that a row allows."""
-    allowed: list[int] = ids[(row[ids >> 5] >> (ids & 31)) & 1 > 0].tolist()
+def _allows(row: MaskRow, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of each of some tokens whether a row allows it."""
+    allowed: NDArray[np.bool_] = row[ids >> 5] >> (ids & 31) & 1 > 0
     return allowed
 
 
@@ -311,13 +329,7 @@ class MachineCursor:
 
     @property
     def is_finished(self) -> bool:
-        if self._ended or not self.is_complete:
-            return self._ended
-        try:
-            with self._view.patient(HURRY):
-                return self._view.only_end_follows(self._state)
-        except FuelError:  # the mask will tell
-            return False
+        return self._ended or (self.is_complete and self._view.surely_ends(self._state))
 
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:
@@ -359,30 +371,8 @@ class MachineCursor:
     def fork(self) -> MachineCursor:
         return MachineCursor(self._view, self._state, self._used, self._text, self._ended)
 
-    def _after(self, token_id: int) -> tuple[int, Used, bytes | None] | None:
-        """State, used texts and current text behind a token; None where the token is not allowed."""
-        view, used, text = self._view, self._used, self._text
-        step = view.step(self._state, token_id)
-        if step is None:
-            return None
-        token = view.vocabulary.tokens[token_id]
-        if step.phases is None:
-            return step.state, used, None if text is None else text + token
-        before = view.machine.phase(self._state)
-        for byte, phase in zip(token, step.phases, strict=True):
-            if text is not None and not phase.is_distinct and not view.is_named(before, text):
-                word = value_of(text)
-                if word in used[-1]:
-                    return None
-                used = (*used[:-1], used[-1] | {word})
-            used, before = used[: phase.depth], phase
-            if not phase.is_distinct:
-                text = None
-            elif text is None:
-                text, used = b"", used + (frozenset(),) * (phase.depth - len(used))
-            else:
-                text += bytes((byte,))
-        return step.state, used, text
+    def _after(self, token_id: int) -> _Behind | None:
+        return self._view.read(self._state, token_id, self._used, self._text)
 
     def _repeating(self, row: MaskRow) -> list[int]:
         """Allowed tokens behind which a text that must be distinct would have come twice."""

@@ -109,6 +109,11 @@ def grammar_key(spec: GrammarSpec, options: CompileOptions) -> str:
     return f"gram_{digest[:32]}"
 
 
+def kind_of(spec: GrammarSpec) -> str:
+    """The tag of a specification: `json_schema`, `regex`, `ebnf`, `choice` or `structural_tag`."""
+    return str(type(spec).__struct_config__.tag)
+
+
 def spec_len(spec: GrammarSpec) -> int:
     """Characters of a specification's text."""
     match spec:

@@ -37,10 +37,8 @@ class Interior(NamedTuple):
     """[num_ends] characters begun before."""
     tags: int
     """What it ends with, everywhere."""
-    ends: Row
-    """The tokens that end with it."""
     whole: Row
-    """The tokens of `inside` and of `ends`."""
+    """The tokens of `inside`, and those with whose last byte it ends."""
     below: NDArray[np.int32]
     """Those of the end nodes that have children."""
     within: dict[int, Row]
@@ -181,15 +179,17 @@ def tokens_behind(trie: TokenTrie, text: bytes) -> NDArray[np.int32]:
 def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interior:
     """What a vocabulary has for a boundary lexeme. Raises ValueError where the lexeme can end in several ways."""
     _build_all(lexicon, lexeme)
-    inside, ends = (np.zeros(vocabulary.mask_words, np.uint32) for _ in range(2))
+    trie, inside = vocabulary.trie, np.zeros(vocabulary.mask_words, np.uint32)
     num_chars = np.zeros(vocabulary.size, np.int32)
     tables = (lexicon.rows, lexicon.eager, lexicon.boundary)
-    nodes, chars, tags = explore(*tables, lexeme, inside, ends, num_chars, *vocabulary.trie.arrays)
+    nodes, chars, tags = explore(*tables, lexeme, inside, num_chars, *trie.arrays)
     if len(set(tags.tolist())) > 1:
         raise ValueError("a boundary lexeme must end in one way")
     tag = int(tags[0]) if len(tags) else NO_TAGS
-    below = nodes[vocabulary.trie.child[nodes] < vocabulary.trie.child[nodes + 1]]
-    return Interior(inside, num_chars, nodes, chars, tag, ends, inside | ends, below, {})
+    whole = inside.copy()
+    set_ends(whole, nodes, trie.low, trie.own, trie.token_ids)
+    below = nodes[trie.child[nodes] < trie.child[nodes + 1]]
+    return Interior(inside, num_chars, nodes, chars, tag, whole, below, {})
 
 
 def _build_all(lexicon: Lexicon, lexeme: int) -> None:

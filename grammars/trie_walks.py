@@ -94,9 +94,9 @@ def _stays(t, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-d
 
 @njit(cache=True, nogil=True)
 def explore(  # type: ignore[no-untyped-def]
-    rows, eager, boundary, lexeme, inside, ends, num_chars, byte, child, low, own, high, token_ids, max_depth
+    rows, eager, boundary, lexeme, inside, num_chars, byte, child, low, own, high, token_ids, max_depth
 ):
-    """Walks the whole trie within a lexeme: fills the three arrays, and returns where it ends, as in `Interior`."""
+    """Walks the whole trie within a lexeme: fills the two arrays, and returns where it ends, as in `Interior`."""
     on_lexeme, on_chars = np.empty(max_depth + 1, np.int64), np.empty(max_depth + 1, np.int32)
     on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
     nodes, chars, tags = np.empty(len(byte), np.int32), np.empty(len(byte), np.int32), np.empty(len(byte), np.int32)
@@ -115,7 +115,6 @@ def explore(  # type: ignore[no-untyped-def]
         if eager[following] > 0:
             nodes[num_ends], chars[num_ends], tags[num_ends] = node, begun, eager[following]
             num_ends += 1
-            _set_tokens(ends, token_ids, low[node], own[node])
             continue
         begun += boundary[here]
         _set_tokens(inside, token_ids, low[node], own[node])

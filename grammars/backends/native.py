@@ -101,7 +101,7 @@ class NativeBackend:
 
     def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
         if isinstance(spec, Ebnf):
-            return self._compile_ebnf(spec)
+            return self._compile_ebnf(spec, time.monotonic() + deadline_s)
         workshop, ends = self._current(), time.monotonic() + deadline_s
         with workshop.lock:
             arena = workshop.lexis.arena
@@ -110,20 +110,23 @@ class NativeBackend:
                 machine, complete, diagnostics = _machine(spec, on_unsupported, workshop)
                 view = workshop.view(machine, complete)
                 with view.patient(_COMPILE_FUEL, ends):
-                    view.begin()
+                    view.begin(machine.start())
             except FuelError as error:
                 raise _too_large(error) from error
         return NativeGrammar(view, diagnostics)
 
-    def _compile_ebnf(self, spec: Ebnf) -> NativeGrammar:
+    def _compile_ebnf(self, spec: Ebnf, ends: float) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
         arena = ByteRegexes()
-        arena.fuel = _COMPILE_FUEL
+        arena.fuel, arena.deadline = _COMPILE_FUEL, ends
         try:
             automaton = ContextFreeAutomaton(Network(parse_gbnf(spec.grammar, spec.root), arena))
+            view = LazyTokenView(automaton, self._vocabulary)
+            with view.patient(_COMPILE_FUEL, ends):
+                view.begin(automaton.start())
         except FuelError as error:
             raise _too_large(error) from error
-        return NativeGrammar(LazyTokenView(automaton, self._vocabulary), [])
+        return NativeGrammar(view, [])
 
     def close(self) -> None:
         """Nothing is held but memory."""

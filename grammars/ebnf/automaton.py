@@ -32,13 +32,12 @@ _NOWHERE: Final[tuple[Parses, bool]] = (frozenset(), False)
 class ContextFreeAutomaton:
     """A `LazyAutomaton` that is exact and live for every grammar. Build under a lock; built rows may be read by anyone.
 
-    Methods that build raise FuelError once `fuel` is spent; what was built before stays, and they may be called again.
+    Methods that build take fuel from the network's arena, for items that they follow as for derivatives. They raise
+    FuelError once it is spent; what was built before stays, and they may be called again.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.fuel = 1 << 62
-        """Steps that may still be taken: items followed, classes of bytes, derivatives (counted by the arena too)."""
         self.rows = np.full((64, 256), UNKNOWN, np.int32)
         """[capacity, 256] state after a byte; a row of `UNKNOWN` is not built yet."""
         self.rows[DEAD] = DEAD
@@ -59,9 +58,9 @@ class ContextFreeAutomaton:
         counts = self.num_states, self._stack.num_returns, len(self._readings), len(self.network.arena)
         return self.rows.nbytes + sum(count * nbytes for count, nbytes in zip(counts, _NBYTES, strict=True))
 
-    def refuel(self, steps: int) -> None:
-        """Steps, and derivatives, that may be taken from now on."""
-        self.fuel = self.network.arena.fuel = steps
+    def refuel(self, steps: int, deadline: float) -> None:
+        """Steps that may be taken from now on, until a time by `time.monotonic`."""
+        self.network.arena.fuel, self.network.arena.deadline = steps, deadline
 
     def start(self) -> int:
         return self._start
@@ -178,6 +177,4 @@ class ContextFreeAutomaton:
         return frozenset((back, self._readings.of(frozenset(one))) for back, one in pairs.items()), accepted
 
     def _spend(self, steps: int) -> None:
-        self.fuel -= steps
-        if self.fuel < 0:
-            raise FuelError("following the grammar takes too many steps")
+        self.network.arena.spend(steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -81,16 +81,7 @@ def schema_phases(
     documents = Documents(text, remotes=remotes, default_draft=default_draft)
     left: dict[str, str] = {}
     while True:
-        reader = Reader(
-            documents,
-            Formulas(),
-            assert_format=options.assert_format,
-            only_listed=options.unlisted_properties == "omit",
-            ignored=left,
-        )
-        values = Values(reader, lexis, max_digits=options.max_digits)
-        inhabited = Inhabited(values, options.property_order)
-        diagnosis = Diagnosis(values, inhabited, assert_format=options.assert_format)
+        values, inhabited, diagnosis = _read(documents, lexis, options, ignored=left)
         refused = {error.pointer or "": error for error in diagnosis.refusals()}
         if not refused:
             break
@@ -100,12 +91,13 @@ def schema_phases(
             if options.on_unsupported == "error":
                 raise GrammarError(error.code, f"{error.message} {_REMEDY}", pointer=pointer)
             left[pointer] = error.message
-    if not inhabited.has_value(reader.root):
+    if not inhabited.has_value(values.reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
     phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words)
     endings = DocumentEndings(phases, values, inhabited.objects, Witnesses(values, options.property_order))
     diagnostics = [_diagnostic(pointer, "validated", message) for pointer, message in left.items()]
-    diagnostics += [_diagnostic(pointer, "approximated", message) for pointer, message in reader.narrowed.items()]
+    narrowed = values.reader.narrowed.items()
+    diagnostics += [_diagnostic(pointer, "approximated", message) for pointer, message in narrowed]
     return SchemaPhases(phases, endings, diagnostics)
 
 
@@ -117,10 +109,24 @@ def keyword_findings(
     Nothing is left to anybody: a keyword that cannot be enforced is `refused`, whatever the options say.
     """
     documents = Documents(text, default_draft=default_draft)
-    reader = Reader(documents, Formulas(), assert_format=options.assert_format)
-    values = Values(reader, lexis, max_digits=options.max_digits)
-    diagnosis = Diagnosis(values, Inhabited(values, options.property_order), assert_format=options.assert_format)
+    _, _, diagnosis = _read(documents, lexis, options)
     return documents.root.draft, list(diagnosis.findings())
+
+
+def _read(
+    documents: Documents, lexis: Lexis, options: SchemaOptions, ignored: Collection[str] = ()
+) -> tuple[Values, Inhabited, Diagnosis]:
+    """What a schema says of values, whether there are any, and what cannot be enforced. `ignored`: as in `Reader`."""
+    reader = Reader(
+        documents,
+        Formulas(),
+        assert_format=options.assert_format,
+        only_listed=options.unlisted_properties == "omit",
+        ignored=ignored,
+    )
+    values = Values(reader, lexis, max_digits=options.max_digits)
+    inhabited = Inhabited(values, options.property_order)
+    return values, inhabited, Diagnosis(values, inhabited, assert_format=options.assert_format)
 
 
 def _diagnostic(pointer: str, status: Literal["approximated", "validated"], message: str) -> Diagnostic:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grammars.json_schema.arrays import ArrayFrame
 from grammars.json_schema.formula import Formula, Kind
@@ -261,20 +262,26 @@ class JsonPhases:
             return Phase(number, self._syntax.any_name, root, is_distinct=True)
         is_read = np.zeros(len(universe.keys), np.bool_)
         is_read[named] = True
-        algebra, left_out = self._values.key_algebra, set[str]()
+        if not others:
+            return Phase(number, root=root, totals=self._allowed(root, is_read))
+        left_out = set[str]()
         for i, key in enumerate(universe.keys):
             if not is_read[i] and universe.class_of[key] in others:  # it must not be read as one of the others
                 if self._runs_out(others[universe.class_of[key]], key):
                     left_out.add(key)
                 else:
                     is_read[i] = True
-        totals = self._words.allow(root, is_read) if root != NO_NODE else ALL_WORDS
-        if not others:
-            return Phase(number, root=root, totals=totals)
-        against = algebra.complement(Words(frozenset(left_out)))
-        asked = [(i, names) for i, (key, names) in enumerate(universe.classes.items()) if key in others]
-        readings = [(algebra.expr(algebra.all_of([names, against]) if left_out else names), i) for i, names in asked]
-        return Phase(number, self._syntax.names(readings), root, totals, is_distinct=True)
+        asked = [(names, i) for i, (key, names) in enumerate(universe.classes.items()) if key in others]
+        algebra = self._values.key_algebra
+        if left_out:
+            against = algebra.complement(Words(frozenset(left_out)))
+            asked = [(algebra.all_of([names, against]), i) for names, i in asked]
+        lexeme = self._syntax.names([(algebra.expr(names), i) for names, i in asked])
+        return Phase(number, lexeme, root, self._allowed(root, is_read), is_distinct=True)
+
+    def _allowed(self, root: int, is_read: NDArray[np.bool_]) -> int:
+        """The running totals of the keys of a universe that are read."""
+        return self._words.allow(root, is_read) if root != NO_NODE else ALL_WORDS
 
     def _runs_out(self, names: Texts, key: str) -> bool:
         """Whether some beginning of a key has not endless ways to go on among the names."""

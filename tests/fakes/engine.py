@@ -43,7 +43,7 @@ from engine.wire import (
     Tokens,
     Usage,
 )
-from grammars.spec import CompileOptions, grammar_key
+from grammars.spec import CompileOptions, GrammarSpec, grammar_key, kind_of
 from grammars.vocabulary import Vocabulary
 
 MODEL = Path(__file__).parents[2] / "fixtures" / "sapling"
@@ -164,15 +164,14 @@ class FakeEngine:
         grammar = None
         if command.grammar is not None:
             options = CompileOptions(command.grammar_backend or "auto", command.on_unsupported)
-            grammar = self._grammar(
-                grammar_key(command.grammar, options), str(type(command.grammar).__struct_config__.tag)
-            )
+            grammar = self._grammar(command.grammar, options)
         self.link.send([Accepted(command.request_id, grammar)])
         self._running[command.request_id] = _Running(command, script, self._spell(script.text))
 
-    def _grammar(self, key: str, kind: str) -> GrammarInfo:
+    def _grammar(self, spec: GrammarSpec, options: CompileOptions) -> GrammarInfo:
+        key = grammar_key(spec, options)
         hit = key in self._grammars
-        self._grammars[key] = GrammarInfo(key, kind, "fake", 1.5, 100, 3, [], 1, hit)
+        self._grammars[key] = GrammarInfo(key, kind_of(spec), "fake", 1.5, 100, 3, [], 1, hit)
         return self._grammars[key]
 
     def _compiled(self, command: CompileGrammar) -> Event:
@@ -181,8 +180,7 @@ class FakeEngine:
             fields = {name: getattr(rejection, name) for name in rejection.__struct_fields__}
             return Rejected(**{**fields, "request_id": command.request_id})
         options = CompileOptions(command.backend or "auto", command.on_unsupported)
-        kind = str(type(command.spec).__struct_config__.tag)
-        return GrammarCompiled(command.request_id, self._grammar(grammar_key(command.spec, options), kind))
+        return GrammarCompiled(command.request_id, self._grammar(command.spec, options))
 
     def _spell(self, text: str) -> list[tuple[int, str]]:
         """Token ids and the whole characters that each completes."""

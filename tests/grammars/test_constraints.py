@@ -8,8 +8,10 @@ import re
 
 import jsonschema
 import pytest
+from ebnf_grammars import SQL
 from grammar_cases import follows, walk
 
+from grammars.backends.native import NativeBackend
 from grammars.compiler import GrammarCompiler
 from grammars.spec import Choice, CompileOptions, Ebnf, GrammarError, GrammarSpec, JsonSchema, Regex, StructuralTag
 from grammars.vocabulary import Vocabulary
@@ -173,6 +175,29 @@ def test_cursors_of_all_backends_keep_one_contract(
     assert not other.advance(ord("c"))
     assert cursor.advance(ord("d"))
     assert cursor.is_finished
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        JsonSchema.of({"type": "object", "properties": {"first": {"type": "boolean"}}, "required": ["first"]}),
+        Regex("first [a-f]+"),
+        Ebnf('root ::= "first " [a-f]+'),
+        Choice(("first a", "first b")),
+    ],
+)
+def test_the_first_masks_are_built_when_a_grammar_is_compiled(compiler: GrammarCompiler, spec: GrammarSpec) -> None:
+    cursor = compiler.compile(spec).cursor()
+    cursor.mask_row(0)
+    assert all(cursor.advance(byte) for byte in cursor.forced())
+    cursor.mask_row(0)
+
+
+def test_an_ebnf_grammar_that_is_not_compiled_in_time_is_refused(vocabulary: Vocabulary) -> None:
+    backend = NativeBackend(vocabulary, 1, 0.0, 0)
+    with pytest.raises(GrammarError) as caught:
+        backend.compile(Ebnf(SQL), "error", 0.0)
+    assert caught.value.code == "compile_deadline"
 
 
 @pytest.mark.parametrize(

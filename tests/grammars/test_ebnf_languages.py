@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import tracemalloc
 
@@ -199,10 +200,10 @@ def test_a_completion_that_would_be_huge_is_refused() -> None:
 def test_fuel_runs_out_and_the_automaton_goes_on_when_it_gets_more() -> None:
     automaton = from_gbnf('root ::= root root | "(" root ")" | "x"')
     text = b"(x" * 64 + b")" * 64
-    automaton.fuel = 200
+    automaton.refuel(200, math.inf)
     with pytest.raises(FuelError):
         reached(automaton, text)
-    automaton.fuel = 1 << 40
+    automaton.refuel(1 << 40, math.inf)
     assert automaton.accepts(reached(automaton, text))
 
 
