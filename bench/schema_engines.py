@@ -115,7 +115,7 @@ class Native:
         from grammars.token_masks import interior_of
 
         self._lexis = Lexis()
-        boundaries = self._lexis.syntax("any").boundaries()
+        boundaries = self._lexis.syntax("any").of_any_text()
         self._interiors = {lexeme: interior_of(self._lexis.lexicon, lexeme, self._vocabulary) for lexeme in boundaries}
 
     def compile(self, schema: str) -> Compiled:

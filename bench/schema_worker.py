@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -94,10 +95,12 @@ def serve(connection: Connection, name: str, vocabulary: Vocabulary, reading: by
     engine = ENGINES[name].make(
         vocabulary, msgspec.msgpack.decode(reading, type=Reading), GreedyTokenizer(vocabulary.tokens)
     )
+    gc.disable()
     silent = _Walks(vocabulary)
     text = [vocabulary.tokens.index(bytes([byte])) for byte in _WARM_UP_TEXT]
     for _ in silent.messages(engine, Task(_WARM_UP, [text])):
         pass  # compiles kernels and fills what all grammars share
+    gc.freeze()
     connection.send_bytes(_encode(Ready()))
     while True:
         try:
@@ -117,6 +120,7 @@ class _Walks:
     def messages(self, engine: Engine, task: Task) -> Iterator[Message]:
         """Ends with `Failed`, or with one `Finished` for each pass."""
         engine.refresh()
+        gc.collect()  # nobody collects garbage while something is timed: the product doesn't while it decodes
         stage: Fault = "compile error"
         try:
             begin = time.perf_counter_ns()

@@ -35,10 +35,11 @@ def main(address: str, log_level: str) -> None:
     options = msgspec.json.decode(sys.stdin.buffer.read(), type=EngineConfig)
 
     from engine.config import resolve_config
+    from engine.garbage import GarbageCollector
     from engine.loop import EngineLoop
 
     try:
-        loop = EngineLoop(resolve_config(options), ZmqServerLink(address))
+        loop = EngineLoop(resolve_config(options), ZmqServerLink(address), between=GarbageCollector())
     except (ValueError, OSError) as error:  # what the configuration or the model's files are at fault for
         raise click.ClickException(str(error)) from error
 

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,8 +80,11 @@ class EngineLoop:
     `run` blocks until a `Shutdown` arrives or `stop` is called from another thread or a signal handler.
     """
 
-    def __init__(self, config: ResolvedConfig, link: ServerLink) -> None:
-        self._link = link
+    def __init__(
+        self, config: ResolvedConfig, link: ServerLink, between: Callable[[bool], None] = lambda is_idle: None
+    ) -> None:
+        """`between` is called between two steps, with whether there is nothing to do."""
+        self._link, self._between = link, between
         options = self._options = config.asked
         self._runner = Runner(config)
         self.info = self._runner.info
@@ -140,6 +143,7 @@ class EngineLoop:
             with self._only_hurting(served.ticket):
                 self._serve(served)
         self._flush()  # whoever was accepted or refused need not wait for the step
+        self._between(not self._scheduler.has_work and not self._compiling)
         plan = self._scheduler.plan()
         if plan is not None:
             self._run_plan(plan)

@@ -223,6 +223,14 @@ class ByteRegexes:
         nullable = least == 0
         return self._node((_REPEAT, body, least, -1 if most is None else most), nullable, self._positive[body])
 
+    def repeated(self, expr: int) -> tuple[int, int, int | None]:
+        """What `repeat` was given, if an expression is what it made; else the expression, once."""
+        kind, *rest = self._nodes[expr]
+        if kind != _REPEAT:
+            return expr, 1, 1
+        body, least, most = rest
+        return body, least, None if most < 0 else most
+
     # ---- automaton
 
     def accepts(self, expr: int) -> bool:

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from grammars.automaton import DEAD
 from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
 from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.char_counts import BETWEEN, STEPS, CharCounts
 
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
+UNCOUNTED: Final = -1
 NO_TAGS: Final = 0
 """The number of the empty set of tags."""
 
@@ -28,6 +30,8 @@ class Reading(NamedTuple):
     expr: int
     tag: int
     eager: bool = True
+    place: int = UNCOUNTED
+    """For a string whose characters are counted, the place within a character (`char_counts`); else `UNCOUNTED`."""
 
 
 class Lexicon:
@@ -35,6 +39,7 @@ class Lexicon:
 
     def __init__(self, arena: ByteRegexes) -> None:
         self.arena = arena
+        self.counts = CharCounts(arena)
         self._ids: dict[tuple[Reading, ...], int] = {}
         self._readings: list[tuple[Reading, ...]] = []
         self._set_ids: dict[tuple[int, ...], int] = {(): NO_TAGS}
@@ -47,7 +52,9 @@ class Lexicon:
         self.open = np.zeros(64, np.int32)
         """[capacity] the tags of the open readings that are complete, so that the lexeme may end; or `NO_TAGS`."""
         self.boundary = np.zeros(64, np.bool_)
-        """[capacity] whether the lexeme stands between two characters of a text that may go on with any other."""
+        """[capacity] whether the lexeme stands between two characters of a string in which they are counted."""
+        self.rest = np.zeros(64, np.int32)
+        """[capacity] the fewest characters that begin before such a string can end."""
         self.loops = np.zeros(64, np.int32)
         """[capacity] the kinds of bytes at which the lexeme stays as it is; none before its row is built."""
         self.lexeme(())
@@ -57,19 +64,27 @@ class Lexicon:
         return len(self._readings)
 
     def lexeme(self, readings: tuple[Reading, ...]) -> int:
-        """The lexeme of some readings, all of which can match; `DEAD` for none."""
+        """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone."""
         key = tuple(sorted(set(readings)))
         made = self._ids.get(key)
-        if made is None:
-            made = self._ids[key] = len(self._readings)
-            self._readings.append(key)
-            if made == len(self.eager):
-                self.rows = grown(self.rows, UNKNOWN)
-                self.eager, self.open = grown(self.eager, NO_TAGS), grown(self.open, NO_TAGS)
-                self.boundary, self.loops = grown(self.boundary, False), grown(self.loops, 0)
-            ended = [reading for reading in key if self.arena.accepts(reading.expr)]
-            self.eager[made] = self.tags(*{reading.tag for reading in ended if reading.eager})
-            self.open[made] = self.tags(*{reading.tag for reading in ended if not reading.eager})
+        return self._new(key) if made is None else made
+
+    def _new(self, key: tuple[Reading, ...]) -> int:
+        ended = [reading for reading in key if self.arena.accepts(reading.expr)]
+        is_counted = bool(key) and key[0].place != UNCOUNTED and not ended
+        rest = self.counts.least(key[0].expr, key[0].place) if is_counted else 0
+        made = self._ids.setdefault(key, len(self._readings))  # others may have been let in meanwhile
+        if made < len(self._readings):
+            return made
+        self._readings.append(key)
+        if made == len(self.eager):
+            self.rows = grown(self.rows, UNKNOWN)
+            self.eager, self.open = grown(self.eager, NO_TAGS), grown(self.open, NO_TAGS)
+            self.boundary, self.rest = grown(self.boundary, False), grown(self.rest, 0)
+            self.loops = grown(self.loops, 0)
+        self.eager[made] = self.tags(*{reading.tag for reading in ended if reading.eager})
+        self.open[made] = self.tags(*{reading.tag for reading in ended if not reading.eager})
+        self.boundary[made], self.rest[made] = is_counted and key[0].place == BETWEEN, rest
         return made
 
     def readings(self, lexeme: int) -> tuple[Reading, ...]:
@@ -100,13 +115,11 @@ class Lexicon:
         if self.rows[lexeme, 0] != UNKNOWN:
             return
         readings = self._readings[lexeme]
-        columns = list(zip(*(self.arena.row(reading.expr).tolist() for reading in readings), strict=True))
-        lexemes = {
-            column: self.lexeme(
-                tuple(Reading(e, r.tag, r.eager) for e, r in zip(column, readings, strict=True) if e != NOTHING)
-            )
-            for column in set(columns)
-        }
+        rows = (self.arena.row(reading.expr).tolist() for reading in readings)
+        place = readings[0].place if readings else UNCOUNTED
+        places = [UNCOUNTED] * 256 if place == UNCOUNTED else STEPS[place].tolist()
+        columns = list(zip(*rows, places, strict=True))
+        lexemes = {column: self._after(readings, column) for column in set(columns)}
         self.rows[lexeme] = [lexemes[column] for column in columns]
         loops = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if loops & LETTERS:
@@ -114,6 +127,12 @@ class Lexicon:
                 if self._returns(lexeme, spans, lexeme):
                     loops |= int(KIND_OF[spans[0][0]])
         self.loops[lexeme] = loops
+
+    def _after(self, readings: tuple[Reading, ...], column: tuple[int, ...]) -> int:
+        """The lexeme of what is left of some readings; `column` has the expression of each, and the place."""
+        *exprs, place = column
+        left = zip(exprs, readings, strict=True)
+        return self.lexeme(tuple(Reading(expr, r.tag, r.eager, place) for expr, r in left if expr != NOTHING))
 
     def _returns(self, here: int, spans: tuple[tuple[int, int], ...], home: int) -> bool:
         """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""

@@ -42,8 +42,8 @@ class Phase(NamedTuple):
     """The running totals of the words that are allowed."""
     least: int = 0
     most: int = -1
-    """The characters that a lexeme without words may have, where these bound it; -1 is no bound. They are counted
-    wherever the lexeme stands at the boundary between two of them."""
+    """The characters that a counted lexeme without words may have, where these bound it; -1 is no bound. Where there is
+    a `least`, the lexeme reads texts of every length, whatever was read of one."""
     may_end: bool = False
     """Whether the text may end where an open lexeme of this phase may."""
     depth: int = 0
@@ -78,6 +78,7 @@ class Tables(NamedTuple):
     eager: NDArray[np.int32]
     open: NDArray[np.int32]
     boundary: NDArray[np.bool_]
+    rest: NDArray[np.int32]
     loops: NDArray[np.int32]
     phase_lexeme: NDArray[np.int32]
     phase_root: NDArray[np.int32]
@@ -216,6 +217,7 @@ class Machine:
             lexicon.eager,
             lexicon.open,
             lexicon.boundary,
+            lexicon.rest,
             lexicon.loops,
             self._phase_lexeme,
             self._phase_root,
@@ -311,17 +313,17 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
             tags = t.open[lexeme]
         else:
             tags = t.eager[following]
-            if not rooted and t.boundary[lexeme]:
+            if not rooted:
                 least, most = t.phase_least[phase], t.phase_most[phase]
                 if tags > 0:
                     if extra < least:
                         return -1, 0, np.int64(0)
                 elif most >= 0:
-                    if extra >= most:
+                    extra += t.boundary[lexeme]
+                    if extra + t.rest[following] > most:
                         return -1, 0, np.int64(0)
-                    extra += 1
                 elif extra < least:
-                    extra += 1
+                    extra += t.boundary[lexeme]
             if tags == 0 and label == 0:
                 return phase, following, np.int64(node if rooted else extra)
         ending = (np.int64(label) << 20) | np.int64(tags)

@@ -20,6 +20,7 @@ from grammars.machine import LABEL_SHIFT, NO_PHASE, Machine, Place, Tables
 from grammars.trie import TokenTrie, find
 from grammars.trie_walks import bound, explore, meet, set_ends, walk
 from grammars.vocabulary import Vocabulary
+from grammars.words import NO_NODE
 
 Row = NDArray[np.uint32]
 
@@ -41,6 +42,8 @@ class Interior(NamedTuple):
     """The tokens of `inside`, and those with whose last byte it ends."""
     below: NDArray[np.int32]
     """Those of the end nodes that have children."""
+    longest: int
+    """The most characters that a token begins before it ends or leaves the lexeme."""
     within: dict[int, Row]
     """The tokens of `inside` of at most so many characters, as far as they were asked for."""
 
@@ -48,7 +51,7 @@ class Interior(NamedTuple):
         """The tokens that stay inside and begin at most so many characters, for the caller to change."""
         known = self.within.get(num_chars)
         if known is None:
-            if num_chars >= int(self.num_chars.max(initial=0)):
+            if num_chars >= self.longest:
                 return self.inside.copy()
             known = self.inside.copy()
             bound(known, self.num_chars, num_chars)
@@ -65,6 +68,8 @@ class TokenMasks:
         self._trie, self._interiors = vocabulary.trie, interiors
         self._row_of: dict[int, MaskRow] = {}
         self._rows: dict[bytes, MaskRow] = {}
+        self._roomy: dict[tuple[int, int], tuple[int, MaskRow]] = {}
+        """By phase and lexeme, the row of any string that may have at least so many more characters."""
 
     @property
     def num_rows(self) -> int:
@@ -91,18 +96,31 @@ class TokenMasks:
 
     def _build(self, state: int) -> MaskRow:
         place = self.machine.places[state]
+        key, room = place[:2], self._room(place)
+        if room is not None and key in self._roomy and self._roomy[key][0] <= room:
+            return self._row_of.setdefault(state, self._roomy[key][1])
         interior = self._interiors.get(place[1])
         if interior is None:
             row = np.zeros(self.vocabulary.mask_words, np.uint32)
-            self._walk(row, _Work.below(self._trie, np.zeros(1, np.int32), place))
+            needed = self._walk(row, _Work.below(self._trie, np.zeros(1, np.int32), place)) - place[2]
         else:
-            row = self._inside(place, interior)
+            row, needed = self._inside(place, interior), interior.longest
         if self.machine.accepts(state):
             for token_id in self.vocabulary.eos_ids:
                 row[token_id // 32] |= np.uint32(1 << (token_id % 32))
         masks: MaskRow = row.view(np.int32)
         masks.flags.writeable = False
-        return self._row_of.setdefault(state, self._rows.setdefault(row.tobytes(), masks))
+        masks = self._rows.setdefault(row.tobytes(), masks)
+        if room is not None and needed <= room:
+            self._roomy[key] = needed, masks
+        return self._row_of.setdefault(state, masks)
+
+    def _room(self, place: Place) -> int | None:
+        """How many more characters a string may have; None where there is no bound, or it is too short to end."""
+        phase = self.machine.phases[place[0]]
+        if phase.root != NO_NODE or phase.most < 0 or place[2] < phase.least:
+            return None
+        return phase.most - place[2]
 
     def _inside(self, place: Place, interior: Interior) -> Row:
         """The row of a state within a lexeme of which the vocabulary's part is known."""
@@ -140,13 +158,15 @@ class TokenMasks:
                 self._walk(row, _Work.below(trie, ended, machine.entry(after)))
         return row
 
-    def _walk(self, row: Row, work: _Work) -> None:
-        trie = self._trie
+    def _walk(self, row: Row, work: _Work) -> int:
+        """Sets the bits of the tokens in some parts of the trie; the last that `walk` returns."""
+        arrays, start, furthest = (*self.vocabulary.subtrees, *self._trie.arrays), work.phase[:1].sum(), 0
         while len(work.begin):
-            left, lacking = walk(self.machine.tables(), row, work, *self.vocabulary.subtrees, *trie.arrays)
-            work = _Work(*left)
+            left, lacking, reach = walk(self.machine.tables(), row, work, start, *arrays)
+            work, furthest = _Work(*left), max(furthest, reach)
             for lack in set(map(tuple, lacking.tolist())):
                 self.machine.provide(*lack)
+        return furthest
 
 
 class _Work(NamedTuple):
@@ -189,7 +209,8 @@ def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interi
     whole = inside.copy()
     set_ends(whole, nodes, trie.low, trie.own, trie.token_ids)
     below = nodes[trie.child[nodes] < trie.child[nodes + 1]]
-    return Interior(inside, num_chars, nodes, chars, tag, whole, below, {})
+    longest = max(int(num_chars.max(initial=0)), int(chars.max(initial=0)))
+    return Interior(inside, num_chars, nodes, chars, tag, whole, below, longest, {})
 
 
 def _build_all(lexicon: Lexicon, lexeme: int) -> None:

@@ -13,22 +13,26 @@ from grammars.words import child_of
 
 
 @njit(cache=True, nogil=True)
-def walk(t, row, work, kinds, height, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
+def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
     """Sets the bits of the tokens in some parts of the trie, which are those of a `Work`, as far as a machine reads on.
 
-    Returns the parts that it could not enter, and what is lacking for that, [m, 2] int64, some of it more than once.
+    Returns the parts that it could not enter; what is lacking for that, [m, 2] int64, some of it more than once; and
+    of how many characters a string read in the phase `start` must be allowed to be for the same to be found.
     """
     on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
     on_above = np.empty(max_depth + 1, np.int32)
     on_place = np.empty((max_depth + 1, 3), np.int64)
     on_plain = np.empty(max_depth + 1, np.bool_)
-    num_left = num_lacking = 0
+    num_left = num_lacking = reach = 0
+    most = t.phase_most[start] if t.phase_root[start] < 0 else -1
     left, places, lacking = np.empty((64, 3), np.int32), np.empty((64, 3), np.int64), np.empty((64, 2), np.int64)
     for k in range(len(work.begin)):
         phase, lexeme, extra = work.phase[k], work.lexeme[k], work.extra[k]
         node, end, above, top = work.begin[k], work.end[k], work.above[k], 0
         if above > 0 and _stays(t, phase, lexeme, extra, kinds[above], height[above]):
             _set_tokens(row, token_ids, own[above], high[above])
+            if phase == start:
+                reach = max(reach, extra + height[above] + t.rest[lexeme])
             continue
         on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(t, phase, extra)
         on_place[0, 0], on_place[0, 1], on_place[0, 2] = phase, lexeme, extra
@@ -45,6 +49,8 @@ def walk(t, row, work, kinds, height, byte, child, low, own, high, token_ids, ma
             else:
                 phase, lexeme, extra = step_place(t, phase, lexeme, extra, byte[node])
             if phase == -1:
+                if following > 0 and most >= 0 and on_place[top, 0] == start:
+                    reach = max(reach, most + 1)
                 continue
             if phase == -2:
                 if num_left == len(left):
@@ -61,7 +67,10 @@ def walk(t, row, work, kinds, height, byte, child, low, own, high, token_ids, ma
                     lacking[num_lacking, 0], lacking[num_lacking, 1] = lexeme, extra
                     num_lacking += 1
                 continue
-            if _stays(t, phase, lexeme, extra, kinds[node], height[node]):
+            stays = _stays(t, phase, lexeme, extra, kinds[node], height[node])
+            if phase == start:
+                reach = max(reach, extra + t.rest[lexeme] + (height[node] if stays else 0))
+            if stays:
                 _set_tokens(row, token_ids, low[node], high[node])
                 continue
             _set_tokens(row, token_ids, low[node], own[node])
@@ -71,7 +80,7 @@ def walk(t, row, work, kinds, height, byte, child, low, own, high, token_ids, ma
                 on_place[top, 0], on_place[top, 1], on_place[top, 2] = phase, lexeme, extra
                 on_plain[top] = _is_plain(t, phase, extra)
     left, places = left[:num_left].T.copy(), places[:num_left].T.copy()
-    return (left[0], left[1], left[2], places[0], places[1], places[2]), lacking[:num_lacking]
+    return (left[0], left[1], left[2], places[0], places[1], places[2]), lacking[:num_lacking], reach
 
 
 @njit(cache=True, nogil=True)
@@ -89,7 +98,7 @@ def _stays(t, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-d
         return False
     if t.phase_root[phase] >= 0:
         return extra < 0
-    return t.phase_most[phase] < 0 or extra + height <= t.phase_most[phase]
+    return t.phase_most[phase] < 0 or extra + height + t.rest[lexeme] <= t.phase_most[phase]
 
 
 @njit(cache=True, nogil=True)

@@ -73,7 +73,7 @@ class _Workshop:
 
     def prepare(self) -> None:
         """Looks at the vocabulary from inside of strings and keys."""
-        for lexeme in self.lexis.syntax("spaced").boundaries():
+        for lexeme in self.lexis.syntax("spaced").of_any_text():
             self.interiors.add(lexeme)
 
 

@@ -32,6 +32,11 @@ class JsonChars:
         self._arena, self._utf8, self._all = arena, Utf8(arena), all_spellings
         self._digits = [arena.one_of(digit) for digit in (_HEX if all_spellings else _LOWER_HEX)]
         self._known: dict[Ranges, int] = {}
+        self._made: set[int] = set()
+
+    def is_char(self, expr: int) -> bool:
+        """Whether an expression is one that `chars` has made, and matches something."""
+        return expr in self._made
 
     def chars(self, ranges: Ranges) -> int:
         """One character out of ascending, disjoint ranges of code points, none of them a surrogate."""
@@ -40,6 +45,8 @@ class JsonChars:
             found = self._known[ranges] = self._arena.union(
                 self._utf8.chars(_both(ranges, _RAW)), self._arena.concat(self._byte("\\"), self._escaped(ranges))
             )
+            if found != NOTHING:
+                self._made.add(found)
         return found
 
     def any_text(self) -> int:

@@ -85,11 +85,14 @@ class Endings:
             return
         arena = self._arena
         exprs = machine.lexicon.exprs(lexeme)
-        filler = b""
-        if read.root == NO_NODE and machine.lexicon.boundary[lexeme] and extra < read.least:
-            filler = b"a" * (read.least - extra)
-        yield filler + min((self._shortest.text(expr) for expr in exprs), key=len)
-        waiting = deque([(arena.union(*exprs), filler)])
+        begun = b""
+        if read.root == NO_NODE and (read.most >= 0 or read.least > extra):
+            begun, rest, shortest = self._counted(lexeme, max(0, read.least - extra))
+            exprs = [rest]
+            yield begun + shortest
+        else:
+            yield min((self._shortest.text(expr) for expr in exprs), key=len)
+        waiting = deque([(arena.union(*exprs), begun)])
         while waiting:
             expr, text = waiting.popleft()
             if arena.accepts(expr):
@@ -100,6 +103,14 @@ class Endings:
                 targets.setdefault(int(row[byte]), []).append(byte)
             for target, bytes_in in targets.items():
                 waiting += [(target, text + bytes((byte,))) for byte in _few(bytes_in)]
+
+    def _counted(self, lexeme: int, missing: int) -> tuple[bytes, int, bytes]:
+        """For a string of which so many characters are missing: these, what is left then, and the rest with fewest."""
+        counts, (reading,) = self._machine.lexicon.counts, self._machine.lexicon.readings(lexeme)
+        if not missing:
+            return b"", reading.expr, counts.shortest(reading.expr, reading.place)
+        begun, expr = counts.begun(reading.expr, reading.place, missing)
+        return begun, expr, counts.shortest(expr)
 
     def _after_piece(self, phase: int, used: Used, text: bytes) -> Used:
         """The texts that must not come again, behind one that was read in a phase to its end."""

@@ -27,7 +27,7 @@ from grammars.json_schema.syntax import (
     Syntax,
     Turn,
 )
-from grammars.json_schema.texts import ANY, Length, Texts, Words
+from grammars.json_schema.texts import ANY, Counted, Length, Texts, Words
 from grammars.json_schema.values import Values
 from grammars.json_strings import spelling, spellings
 from grammars.lexicon import Reading
@@ -229,11 +229,15 @@ class JsonPhases:
         return list(asked.items())
 
     def _text_phase(self, number: int, asked: list[Texts], is_distinct: bool) -> Phase:
-        if len(asked) == 1 and isinstance(bound := asked[0], Length):
+        bound = asked[0]
+        if len(asked) == 1 and isinstance(bound, Length):
             lexeme = self._syntax.any_name if is_distinct else self._syntax.any_text
             most = -1 if bound.most is None else bound.most
             return Phase(number, lexeme, least=bound.least, most=most, is_distinct=is_distinct)
         algebra = self._values.key_algebra if is_distinct else self._values.text_algebra
+        if len(asked) == 1 and isinstance(bound, Counted) and not is_distinct:
+            lexeme = self._syntax.counted(algebra.uncounted(bound))
+            return Phase(number, lexeme, least=bound.least, most=bound.most)
         readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in enumerate(asked)]
         return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
 

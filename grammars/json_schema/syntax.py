@@ -5,10 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-import numpy as np
-
-from grammars.automaton import DEAD
 from grammars.byte_regex import ByteRegexes, byte_set
+from grammars.char_counts import BETWEEN
 from grammars.json_schema.formula import Kind
 from grammars.lexicon import Lexicon, Reading
 
@@ -68,9 +66,9 @@ class Syntax:
         """What may stand before and behind a document."""
         self._quote = arena.literal(b'"')
         self._values: dict[object, tuple[Reading, ...]] = {}
-        self.any_name = self._boundary(Reading(arena.concat(any_name, self._quote), FIRST_TEXT))
+        self.any_name = self.counted(any_name)
         """Any key up to its closing quote."""
-        self.any_text = self._boundary(Reading(arena.concat(any_text, self._quote), FIRST_TEXT))
+        self.any_text = self.counted(any_text)
         """Any string up to its closing quote."""
         self.end = lexicon.lexeme((Reading(spaces.around, 0, eager=False),))
         self._marks = {
@@ -83,9 +81,15 @@ class Syntax:
             )
         }
 
-    def boundaries(self) -> list[int]:
-        """The lexemes of any string and of any key, and of what is left of them."""
-        return [int(lexeme) for lexeme in np.flatnonzero(self.lexicon.boundary)]
+    def of_any_text(self) -> list[int]:
+        """The lexemes of any string and of any key, and of what is left of them between two characters."""
+        found, waiting = set[int](), [self.any_name, self.any_text]
+        while waiting:
+            here = waiting.pop()
+            if here not in found and self.lexicon.boundary[here]:
+                found.add(here)
+                waiting += (self.lexicon.after(here, text.encode()) for text in ("a", "\u00e9", "\\u00e9"))
+        return sorted(found)
 
     def texts(self, readings: list[tuple[int, int]]) -> int:
         """Strings up to the closing quote: spellings, each with its tag."""
@@ -93,6 +97,10 @@ class Syntax:
         return self.lexicon.lexeme(tuple(Reading(concat(expr, self._quote), tag) for expr, tag in readings))
 
     names = texts
+
+    def counted(self, expr: int) -> int:
+        """Strings of which the characters are counted, up to the closing quote."""
+        return self.lexicon.lexeme((Reading(self._arena.concat(expr, self._quote), FIRST_TEXT, place=BETWEEN),))
 
     def opened(self, *, may_name: bool, may_close: bool) -> int:
         """Behind the opening bracket of an object."""
@@ -127,16 +135,3 @@ class Syntax:
             readings += [Reading(concat(mark, expr), tag, eager=False) for expr, tag in numbers]
             found = self._values[key] = tuple(readings)
         return found
-
-    def _boundary(self, reading: Reading) -> int:
-        """The lexeme of any text; it, and what it is behind a character, stand between two of them."""
-        made = self.lexicon.lexeme((reading,))
-        waiting = [made]
-        while waiting:
-            here = waiting.pop()
-            self.lexicon.boundary[here] = True
-            for text in ("a", "\u00e9", "\\u00e9"):
-                after = self.lexicon.after(here, text.encode())
-                if after != DEAD and not self.lexicon.boundary[after]:
-                    waiting.append(after)
-        return made

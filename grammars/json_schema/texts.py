@@ -5,17 +5,21 @@ Values are what JSON strings stand for; how they are spelt is up to `JsonChars`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final
 
 from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
 from grammars.json_strings import spelling, spellings, value_of
 from grammars.regex_language import ANY_CHAR, RegexLanguage
 
 _MOST_LISTED: Final = 256
+_MANY: Final = 8
+"""From so many characters on they are counted beside the automaton of a pattern rather than in it."""
 _MOST_WRITTEN: Final = 64
 """Up to so many words an intersection or a difference is found by trying each of them."""
 
@@ -42,7 +46,19 @@ class Matching:
     expr: int
 
 
-Texts = Words | Length | Matching
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Those of `least` to `most` characters whose spelling an expression matches.
+
+    Where `least` is not 0, the expression matches any number of characters out of one set.
+    """
+
+    expr: int
+    least: int
+    most: int
+
+
+Texts = Words | Length | Matching | Counted
 
 ANY: Final[Texts] = Length()
 NO_TEXT: Final[Texts] = Words(frozenset())
@@ -57,6 +73,8 @@ class TextAlgebra:
         self._any_char = chars.chars(ANY_CHAR)
         self.any_spelling = chars.any_text()
         """Of every text: what all spellings are among."""
+        self._counts = CharCounts(arena)
+        self._quote = arena.literal(b'"')
         self._spelt: dict[Texts, int] = {}
         self._patterns: dict[str, int] = {}
         self._listed: dict[Matching, Texts] = {}
@@ -73,14 +91,20 @@ class TextAlgebra:
         return self.of(self.language.whole(pattern))
 
     def of(self, expr: int) -> Texts:
-        if expr == self.language.any_text:
-            return ANY
-        return Matching(expr) if expr != NOTHING else NO_TEXT
+        if expr in (self.language.any_text, NOTHING):
+            return NO_TEXT if expr == NOTHING else ANY
+        body, least, most = self.arena.repeated(expr)
+        if most is None or most < _MANY or not self._chars.is_char(body):
+            return Matching(expr)
+        any_number = self.arena.repeat(body)
+        return Length(least, most) if any_number == self.language.any_text else Counted(any_number, least, most)
 
     def listed(self, texts: Texts) -> Texts:
         """The same language as `Words` if it is an expression with few matches."""
         if texts == Length(0, 0):
             return Words(frozenset({""}))
+        if isinstance(texts, Counted):
+            texts = Matching(self.expr(texts))
         if not isinstance(texts, Matching):
             return texts
         found = self._listed.get(texts)
@@ -99,6 +123,23 @@ class TextAlgebra:
             found = self._spelt[texts] = spelt
         return found
 
+    def uncounted(self, texts: Counted) -> int:
+        """The spellings of a language, and of the texts of other lengths that its expression matches."""
+        return self.expr(Matching(texts.expr))
+
+    def shortest(self, texts: Counted) -> bytes:
+        """The spelling of a member of as few characters as there are; there must be one."""
+        text, rest = self._counts.begun(self._closed(texts.expr), BETWEEN, texts.least)
+        return text + self._counts.shortest(rest)[:-1]
+
+    def _closed(self, expr: int) -> int:
+        return self.arena.concat(self.expr(Matching(expr)), self._quote)
+
+    def _fewest(self, expr: int) -> float:
+        """The characters of the shortest text whose spelling an expression matches."""
+        closed = self._closed(expr)
+        return self._counts.least(closed) if self.arena.is_live(closed) else math.inf
+
     def holds(self, texts: Texts, text: str) -> bool:
         """Whether a text is in a language."""
         match texts:
@@ -106,6 +147,8 @@ class TextAlgebra:
                 return text in words
             case Length(least, most):
                 return least <= len(text) and (most is None or len(text) <= most)
+            case Counted(expr, least, most):
+                return least <= len(text) <= most and self.holds(Matching(expr), text)
             case Matching(expr):
                 for byte in spelling(text):
                     expr = self.arena.derivative(expr, byte)
@@ -119,6 +162,8 @@ class TextAlgebra:
                 return not words
             case Length(least, most):
                 return most is not None and most < least
+            case Counted(expr, least, most):
+                return most < least or self._fewest(expr) > most
             case Matching(expr):
                 return not self.arena.is_live(expr)
 
@@ -152,8 +197,33 @@ class TextAlgebra:
                 return right
             case _ if right == ANY:
                 return left
+            case (Length(), _):
+                return self._both(right, left)
+            case (Matching(expr), Length(_, most)) if most is not None and most >= _MANY:
+                return self._both(Counted(expr, 0, most), right)
+            case (Counted(expr, a, b), Length(c, d)):
+                return self._bounded(expr, max(a, c), b if d is None else min(b, d))
+            case (Counted(expr, 0, most), Matching(other)) | (Matching(other), Counted(expr, 0, most)):
+                return self._bounded(self.arena.intersection(expr, other), 0, most)
+            case (Counted(expr, a, b), Counted(other, c, d)) if expr == other:
+                return self._bounded(expr, max(a, c), min(b, d))
+            case (Counted(expr, 0, most), Counted(other, 0, also)):
+                return self._bounded(self.arena.intersection(expr, other), 0, min(most, also))
             case _:
                 return self.of(self.arena.intersection(self.expr(left), self.expr(right)))
+
+    def _bounded(self, expr: int, least: int, most: int) -> Texts:
+        """The texts of `least` to `most` characters that an expression matches."""
+        if least and not self._is_endless(expr):
+            if self._fewest(expr) < least:
+                expr = self.arena.intersection(expr, self.expr(Length(least)))
+            least = 0
+        return Counted(expr, least, most) if expr != NOTHING and least <= most else NO_TEXT
+
+    def _is_endless(self, expr: int) -> bool:
+        """Whether an expression matches any number of characters out of one set."""
+        body, least, most = self.arena.repeated(expr)
+        return (least, most) == (0, None) and self._chars.is_char(body)
 
     def _either(self, left: Texts, right: Texts) -> Texts:
         match left, right:
@@ -176,5 +246,9 @@ class TextAlgebra:
                 return self.arena.union(*(self._chars.text(word) for word in words))
             case Length(least, most):
                 return self.arena.repeat(self._any_char, least, most)
+            case Counted(expr, least, most):
+                if self._is_endless(expr):
+                    return self.arena.repeat(self.arena.repeated(expr)[0], least, most)
+                return self.arena.intersection(expr, self.arena.repeat(self._any_char, least, most))
             case Matching(expr):
                 return expr

@@ -16,7 +16,7 @@ from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind
 from grammars.json_schema.objects import Key, Members, ObjectFrame, Objects, Place, Universe
 from grammars.json_schema.syntax import Turn
-from grammars.json_schema.texts import Length, Matching, TextAlgebra, Texts, Words
+from grammars.json_schema.texts import Counted, Length, Matching, TextAlgebra, Texts, Words
 from grammars.json_schema.threads import Conjunction, Splitter, Thread
 from grammars.json_schema.values import Values
 from grammars.json_strings import spelling, value_of
@@ -106,6 +106,8 @@ class Within:
                 return min(map(spelling, words), key=len)
             case Length(least, _):
                 return b"a" * least
+            case Counted():
+                return algebra.shortest(texts)
             case Matching():
                 return self._shortest.text(algebra.expr(texts))
 

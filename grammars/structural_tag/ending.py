@@ -27,8 +27,8 @@ class TagEndings:
         if not isinstance(position, AtShape):
             return self._pieces.complete(state, used, text)
         ends = (
-            self._shortest.text(expr) + self._behind(self._phases.branch(position.shape, tag))
-            for expr, tag, _ in self._machine.lexicon.readings(lexeme)
+            self._shortest.text(reading.expr) + self._behind(self._phases.branch(position.shape, reading.tag))
+            for reading in self._machine.lexicon.readings(lexeme)
         )
         return min(ends, key=len)
 

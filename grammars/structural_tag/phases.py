@@ -43,8 +43,8 @@ class Body:
 def document_of(schema: SchemaPhases, lexicon: Lexicon, around: int) -> Document:
     """How the documents of a schema begin: `around` are the blanks that may stand behind them."""
     arena, readings = lexicon.arena, lexicon.readings(schema.phases.first().lexeme)
-    openings = tuple((expr, tag) for expr, tag, _ in readings if tag in _OPENING)
-    plain = arena.union(*(expr for expr, tag, _ in readings if tag not in _OPENING))
+    openings = tuple((reading.expr, reading.tag) for reading in readings if reading.tag in _OPENING)
+    plain = arena.union(*(reading.expr for reading in readings if reading.tag not in _OPENING))
     return Document(arena.concat(plain, around), openings, around)
 
 

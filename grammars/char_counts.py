@@ -1,0 +1,152 @@
+"""Characters of JSON strings, counted while their spelling is read, whatever bytes of UTF-8 and escapes spell them.
+
+Counting beside an automaton keeps `maxLength` out of its states, which otherwise would be as many as there are states
+of the pattern for each number of characters.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grammars.byte_regex import NOTHING, ByteRegexes
+
+BETWEEN: Final = 0
+"""The place between two characters."""
+_OUTSIDE: Final = 19
+"""The place behind the closing quotation mark, and behind what is no character."""
+_LETTERS_FIRST: Final = np.array([*range(0x61, 0x7B), *range(0x61), *range(0x7B, 256)])
+
+Spot = tuple[int, int]
+"""What is left of a string, with its closing quotation mark, and the place within a character."""
+
+
+def _steps() -> NDArray[np.int8]:
+    """[20, 256] the place after a byte.
+
+    1 to 3: so many bytes of UTF-8 are missing; 4 to 7: the same, of which the first is restricted; 8: behind a
+    backslash; 9: before four digits of hexadecimal; 10 to 12: before three, two, one; 13: before three, behind a D;
+    14, 15: before two, one that end the first half of a pair; 16, 17: before the second half's backslash, u; 18: before
+    its digits.
+    """
+    steps = np.full((20, 256), _OUTSIDE, np.int8)
+    steps[BETWEEN, 0x20:0x80] = BETWEEN
+    steps[BETWEEN, 0x22] = _OUTSIDE
+    for low, high, place in ((0xC2, 0xDF, 1), (0xE1, 0xEF, 2), (0xF1, 0xF3, 3)):
+        steps[BETWEEN, low : high + 1] = place
+    for byte, place in ((0xE0, 4), (0xED, 5), (0xF0, 6), (0xF4, 7), (0x5C, 8)):
+        steps[BETWEEN, byte] = place
+    for place, low, high, after in (
+        *((1, 0x80, 0xBF, 0), (2, 0x80, 0xBF, 1), (3, 0x80, 0xBF, 2)),
+        *((4, 0xA0, 0xBF, 1), (5, 0x80, 0x9F, 1), (6, 0x90, 0xBF, 2), (7, 0x80, 0x8F, 2)),
+    ):
+        steps[place, low : high + 1] = after
+    steps[8, list(b'"\\/bfnrt')] = BETWEEN
+    steps[8, ord("u")], steps[16, ord("\\")], steps[17, ord("u")] = 9, 17, 18
+    digits = list(b"0123456789abcdefABCDEF")
+    for place, after in ((9, 10), (10, 11), (11, 12), (12, 0), (13, 11), (14, 15), (15, 16), (18, 10)):
+        steps[place, digits] = after
+    steps[9, list(b"dD")], steps[13, list(b"89abAB")] = 13, 14
+    return steps
+
+
+STEPS: Final = _steps()
+STEPS.flags.writeable = False
+
+
+class CharCounts:
+    """Counts for the expressions of one arena that match strings up to their closing quotation mark."""
+
+    def __init__(self, arena: ByteRegexes) -> None:
+        self._arena = arena
+        self._best: dict[Spot, tuple[int, int, Spot]] = {}
+        """By spot the characters that have to begin still, the next byte of a text with so few, and where it leads."""
+
+    def least(self, expr: int, place: int = BETWEEN) -> int:
+        """The fewest characters that begin before the string can end. Raises FuelError."""
+        if place == BETWEEN and self._ends(expr):
+            return 0
+        spot = (expr, place)
+        if spot not in self._best:
+            self._search(spot)
+        return self._best[spot][0]
+
+    def shortest(self, expr: int, place: int = BETWEEN) -> bytes:
+        """The rest of a string of so few characters, with the quotation mark."""
+        text = bytearray()
+        while place != BETWEEN or not self._ends(expr):
+            self.least(expr, place)
+            _, byte, (expr, place) = self._best[expr, place]
+            text.append(byte)
+        return bytes(text) + b'"'
+
+    def begun(self, expr: int, place: int, num_chars: int) -> tuple[bytes, int]:
+        """The rest of a character and so many more, and what is left then, if one may always follow another."""
+        text = bytearray()
+        for _ in range(num_chars + (place != BETWEEN)):
+            spelling, expr = self._char((expr, place))
+            text += spelling
+            place = BETWEEN
+        return bytes(text), expr
+
+    def _char(self, spot: Spot) -> tuple[bytes, int]:
+        """The rest of a character, or one, and what is left then."""
+        waiting = deque([(spot, b"")])
+        while waiting:
+            spot, text = waiting.popleft()
+            for byte, after in self._after(spot):
+                if after[1] == BETWEEN:
+                    return text + bytes((byte,)), after[0]
+                waiting.append((after, text + bytes((byte,))))
+        raise AssertionError("a string that must be longer can go on")
+
+    def _ends(self, expr: int) -> bool:
+        return self._arena.accepts(self._arena.step(expr, 0x22))
+
+    def _after(self, spot: Spot) -> Iterator[tuple[int, Spot]]:
+        """Where the bytes within a string lead, with one byte for each."""
+        expr, place = spot
+        row = self._arena.row(expr)[_LETTERS_FIRST].astype(np.int64)
+        codes, first = np.unique(row * len(STEPS) + STEPS[place, _LETTERS_FIRST], return_index=True)
+        for code, byte in zip(codes.tolist(), _LETTERS_FIRST[first].tolist(), strict=True):
+            target, after = divmod(code, len(STEPS))
+            if target != NOTHING and after != _OUTSIDE:
+                yield byte, (target, after)
+
+    def _search(self, start: Spot) -> None:
+        """Breadth first by characters; every spot on the way that is found is known then."""
+        came: dict[Spot, tuple[Spot, int]] = {}
+        waiting, known = deque([(0, start)]), {start: 0}
+        best: tuple[int, Spot] | None = None
+        while waiting:
+            count, spot = waiting.popleft()
+            if best is not None and count >= best[0]:
+                break
+            if count > known[spot]:
+                continue
+            self._arena.spend(1)
+            if spot[1] == BETWEEN and self._ends(spot[0]):
+                best = (count, spot)
+                break
+            if spot in self._best:
+                if best is None or count + self._best[spot][0] < best[0]:
+                    best = (count + self._best[spot][0], spot)
+                continue
+            for byte, after in self._after(spot):
+                further = count + (spot[1] == BETWEEN)
+                if further < known.get(after, further + 1):
+                    known[after], came[after] = further, (spot, byte)
+                    if further == count:
+                        waiting.appendleft((further, after))
+                    else:
+                        waiting.append((further, after))
+        assert best is not None, "a string that can begin can end"
+        total, spot = best
+        while spot != start:
+            before, byte = came[spot]
+            self._best[before] = (total - known[before], byte, spot)
+            spot = before

@@ -1,0 +1,151 @@
+"""Characters of strings, counted beside the automaton of a pattern."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_native_schema import ANY_ORDER, BYTES, accepts, view_of
+
+from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.char_counts import BETWEEN, STEPS, CharCounts
+from grammars.json_schema.chars import JsonChars
+from grammars.json_schema.texts import Counted, Length, Matching, TextAlgebra
+from grammars.json_strings import spellings
+from grammars.spec import GrammarError
+
+PATTERNS = (
+    "^[a-z]*$",
+    "^[ab]+$",
+    r"^(\S+ )*\S+$",
+    "^(é|ab){2,}$",
+    "b",
+    "^x?$|^[^x]{3}",
+    "^(日|[0-9]-)*$",
+    "^.*b..$",
+    "^[a-c]{3,20}$",
+)
+
+
+@pytest.fixture(params=[True, False], ids=["all spellings", "two spellings"])
+def algebra(request: pytest.FixtureRequest) -> TextAlgebra:
+    arena = ByteRegexes()
+    return TextAlgebra(arena, JsonChars(arena, all_spellings=request.param))
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=4))
+def test_every_spelling_of_a_text_has_as_many_characters_as_the_text(text: str) -> None:
+    for form in {*spellings(text), json.dumps(text)[1:-1].encode()}:
+        place, begun = BETWEEN, 0
+        for byte in form:
+            begun += place == BETWEEN
+            place = int(STEPS[place, byte])
+        assert (place, begun) == (BETWEEN, len(text))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_fewest_characters_of_a_pattern_are_those_of_its_shortest_text(algebra: TextAlgebra, pattern: str) -> None:
+    arena = algebra.arena
+    closed = arena.concat(algebra.expr(Matching(algebra.language.anywhere(pattern))), arena.literal(b'"'))
+    counts = CharCounts(arena)
+    words = [""]
+    while not any(re.search(pattern, word) for word in words):
+        words = [word + char for word in words for char in "abxé日0- "]
+    assert counts.least(closed) == len(words[0])
+    shortest = json.loads(b'"' + counts.shortest(closed))
+    assert len(shortest) == len(words[0])
+    assert re.search(pattern, shortest)
+    for byte in set(b"ab\\\xc3\xe6x0"):
+        after = arena.step(closed, byte)
+        if after != NOTHING:
+            rest = counts.shortest(after, int(STEPS[BETWEEN, byte]))
+            text = json.loads(b'"' + bytes([byte]) + rest)
+            assert re.search(pattern, text)
+            assert len(text) == 1 + counts.least(after, int(STEPS[BETWEEN, byte]))
+
+
+def test_what_is_counted_beside_a_pattern_and_what_is_not(algebra: TextAlgebra) -> None:
+    def both(pattern: str, least: int, most: int | None) -> Any:
+        return algebra.all_of([algebra.matching(pattern), Length(least, most)])
+
+    assert isinstance(algebra.matching("^[a-z]{3,60}$"), Counted)
+    assert algebra.matching("^.{3,60}$") != Length(3, 60)  # which has line breaks
+    assert algebra.matching(r"^[\s\S]{3,60}$") == Length(3, 60)
+    assert isinstance(algebra.matching("^[a-z]{3,6}$"), Matching)
+    assert isinstance(both(r"^\S+( \S+)*$", 0, 200), Counted)
+    assert isinstance(both("^[a-z]*$", 2, 200), Counted)
+    assert isinstance(both("^a", 0, 3), Matching)
+    assert isinstance(both("^a", 2, None), Matching)
+    assert algebra.is_empty(both("^a{300}", 0, 200))
+    assert algebra.is_empty(both("^[a-z]{20,60}$", 0, 12))
+    assert algebra.all_of([both("^[a-z]*$", 2, 200), both("^[a-z]*$", 5, 100)]) == both("^[a-z]*$", 5, 100)
+
+
+STRINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "pattern": st.sampled_from(PATTERNS),
+        "maxLength": st.sampled_from([7, 8, 9, 20]),
+        "minLength": st.sampled_from([1, 3, 9]),
+    },
+)
+TEXTS = st.text(st.sampled_from('abcxé日0- "\n'), max_size=22)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    STRINGS,
+    STRINGS,
+    st.sampled_from(["allOf", "anyOf", "not", "array"]),
+    st.lists(TEXTS, max_size=8),
+    st.integers(0, 1 << 30),
+)
+def test_counted_strings_are_judged_and_ended_as_plain_ones(
+    left: dict[str, Any], right: dict[str, Any], form: str, texts: list[str], seed: int
+) -> None:
+    def holds(keywords: dict[str, Any], text: str) -> bool:
+        fits = keywords.get("minLength", 0) <= len(text) <= keywords.get("maxLength", 99)
+        return fits and re.search(keywords.get("pattern", ""), text) is not None
+
+    judged = {
+        "allOf": lambda text: holds(left, text) and holds(right, text),
+        "anyOf": lambda text: holds(left, text) or holds(right, text),
+        "not": lambda text: holds(left, text) and not holds(right, text),
+        "array": lambda text: holds(left, text),
+    }[form]
+    parts: dict[str, Any] = {"not": {**left, "not": right}, "array": left}
+    schema = {"type": "string", **parts.get(form, {form: [left, right]})}
+    lists = form == "array"
+    try:
+        view = view_of(
+            {"type": "array", "items": schema, "uniqueItems": True, "minItems": 1} if lists else schema, ANY_ORDER
+        )
+    except GrammarError as error:
+        if error.code != "unsatisfiable_schema":
+            raise
+        assert not any(map(judged, texts))
+        return
+    for text in texts:
+        assert accepts(view, json.dumps([text] if lists else text)) == judged(text)
+        assert accepts(view, json.dumps([text] if lists else text, ensure_ascii=False)) == judged(text)
+    ended = walked_to_the_end(view, random.Random(seed))
+    assert all(map(judged, ended if isinstance(ended, list) else [ended]))
+
+
+def walked_to_the_end(view: Any, rng: random.Random) -> Any:
+    """A value by a random walk of some bytes, and the completion behind it."""
+    cursor, made = view.cursor(), bytearray()
+    for _ in range(rng.randrange(30)):
+        row = cursor.mask_row()
+        allowed = [byte for byte in range(256) if row[byte // 32] >> (byte % 32) & 1 and byte not in b" \t\n\r"]
+        if not allowed:
+            break
+        byte = rng.choice([each for each in allowed if each != 0x22] or allowed)
+        assert cursor.advance(byte)
+        made += BYTES.tokens[byte]
+    return json.loads(bytes(made) + cursor.complete())
