@@ -7,6 +7,8 @@ from importlib import import_module
 import click
 
 BENCHES = {
+    "grammar-memory": "What real schemas hold in memory, loaded in turn into a cache of a bounded size.",
+    "grammar-walks": "Random texts under real schemas: dead ends, and whether what is finished is valid.",
     "maskbench": "Verdicts and mask times of engines on real JSON Schemas, side by side.",
     "prefix": "Time to first token with a warm prefix cache against a flushed one.",
     "sampler": "Cost of drawing a step's tokens, with and without masks.",

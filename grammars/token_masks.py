@@ -102,7 +102,7 @@ class TokenMasks:
         interior = self._interiors.get(place[1])
         if interior is None:
             row = np.zeros(self.vocabulary.mask_words, np.uint32)
-            needed = self._walk(row, _Work.below(self._trie, np.zeros(1, np.int32), place)) - place[2]
+            needed = self._walk(row, _Work.below(self._trie, [(np.zeros(1, np.int32), place)])) - place[2]
         else:
             row, needed = self._inside(place, interior), interior.longest
         if self.machine.accepts(state):
@@ -125,37 +125,31 @@ class TokenMasks:
     def _inside(self, place: Place, interior: Interior) -> Row:
         """The row of a state within a lexeme of which the vocabulary's part is known."""
         phase, _, extra = place
-        machine, trie = self.machine, self._trie
-        tables = machine.tables()
-        nodes = interior.end_nodes
-        row = None
-        words: list[tuple[int, int]] = []
-        if tables.phase_root[phase] >= 0:
-            if extra >= 0:
-                words = _words(tables, trie, phase, extra)
-                nodes = np.setdiff1d(nodes, np.array([node for node, _ in words], np.int32), assume_unique=True)
-        else:
+        machine, trie, tables = self.machine, self._trie, self.machine.tables()
+        row, nodes, words = None, interior.end_nodes, list[tuple[int, int]]()
+        if tables.phase_root[phase] < 0:
             least, most = int(tables.phase_least[phase]), int(tables.phase_most[phase])
             if most >= 0:
                 row = interior.at_most(most - extra)
                 nodes = nodes[(interior.end_chars <= most - extra) & (interior.end_chars >= least - extra)]
             elif least > extra:
                 nodes = nodes[interior.end_chars >= least - extra]
-        after = machine.follow(phase, interior.tags)
-        if after != NO_PHASE and row is None and nodes is interior.end_nodes:
-            row = interior.whole.copy()
-            self._walk(row, _Work.below(trie, interior.below, machine.entry(after)))
-        elif after != NO_PHASE:
-            row = interior.inside.copy() if row is None else row
-            set_ends(row, nodes, trie.low, trie.own, trie.token_ids)
-            self._walk(row, _Work.below(trie, nodes, machine.entry(after)))
-        elif row is None:
-            row = interior.inside.copy()
+        elif extra >= 0:
+            words = _words(tables, trie, phase, extra)
+            nodes = np.setdiff1d(nodes, np.array([node for node, _ in words], np.int32), assume_unique=True)
+        behind: list[tuple[NDArray[np.int32], Place]] = []
+        if (after := machine.follow(phase, interior.tags)) != NO_PHASE:
+            if nodes is interior.end_nodes and row is None:
+                row, nodes = interior.whole.copy(), interior.below
+            behind.append((nodes, machine.entry(after)))
         for node, label in words:
             if (after := machine.follow(phase, label << LABEL_SHIFT | interior.tags)) != NO_PHASE:
-                ended = np.array([node], np.int32)
-                set_ends(row, ended, trie.low, trie.own, trie.token_ids)
-                self._walk(row, _Work.below(trie, ended, machine.entry(after)))
+                behind.append((np.array([node], np.int32), machine.entry(after)))
+        row = interior.inside.copy() if row is None else row
+        if behind:
+            work = _Work.below(trie, behind)
+            set_ends(row, work.above, trie.low, trie.own, trie.token_ids)
+            self._walk(row, work)
         return row
 
     def _walk(self, row: Row, work: _Work) -> int:
@@ -184,9 +178,11 @@ class _Work(NamedTuple):
     extra: NDArray[np.int64]
 
     @staticmethod
-    def below(trie: TokenTrie, nodes: NDArray[np.int32], place: Place) -> _Work:
-        """The subtrees of nodes, without the nodes, from a place that was reached there."""
-        phase, lexeme, extra = (np.full(len(nodes), part, np.int64) for part in place)
+    def below(trie: TokenTrie, reached: list[tuple[NDArray[np.int32], Place]]) -> _Work:
+        """The subtrees of nodes, without the nodes, from the places that were reached there."""
+        nodes = np.concatenate([some for some, _ in reached])
+        sizes = [len(some) for some, _ in reached]
+        phase, lexeme, extra = np.repeat(np.array([place for _, place in reached], np.int64), sizes, axis=0).T.copy()
         return _Work(trie.child[nodes], trie.child[nodes + 1], nodes, phase, lexeme, extra)
 
 
