@@ -26,6 +26,11 @@ class Interiors(Mapping[int, Interior]):
         self._offered: set[int] = set()
         self._made: dict[int, Interior] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Memory; may be asked for while others use it."""
+        return sum(interior.nbytes for interior in [*self._kept.values(), *self._made.values()])
+
     def add(self, lexeme: int) -> None:
         """Makes the interior of a lexeme and keeps it."""
         if lexeme not in self._kept:

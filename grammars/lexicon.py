@@ -63,6 +63,11 @@ class Lexicon:
     def __len__(self) -> int:
         return len(self._readings)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all lexemes; an estimate."""
+        return self.rows.nbytes + (400 + 5 * 4) * len(self._readings)
+
     def lexeme(self, readings: tuple[Reading, ...]) -> int:
         """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone."""
         key = tuple(sorted(set(readings)))

@@ -47,6 +47,11 @@ class Interior(NamedTuple):
     within: dict[int, Row]
     """The tokens of `inside` of at most so many characters, as far as they were asked for."""
 
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.inside, self.num_chars, self.end_nodes, self.end_chars, self.whole, self.below)
+        return sum(array.nbytes for array in [*arrays, *self.within.values()])
+
     def at_most(self, num_chars: int) -> Row:
         """The tokens that stay inside and begin at most so many characters, for the caller to change."""
         known = self.within.get(num_chars)

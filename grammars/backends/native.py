@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from typing import Final
+from weakref import WeakSet
 
 from grammars.build_lock import BuildLock
 from grammars.byte_regex import ByteRegexes, DeadlineError, FuelError
@@ -37,8 +38,8 @@ from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
 from grammars.whole_text import rest_of_text, text_machine
 
-_MOST_NODES: Final = 1 << 18
-"""Expressions after which a new lexis is begun: some 100 MB."""
+_MOST_SHARED_BYTES: Final = 64 << 20
+"""What grammars may share before a new lexis is begun for those to come; it lives as long as any of them."""
 _WARM_UP: Final[tuple[tuple[GrammarSpec, bytes], ...]] = (
     (
         JsonSchema.of(
@@ -66,10 +67,23 @@ class _Workshop:
         self.plain = RegexLanguage(self.lexis.arena, Utf8(self.lexis.arena).chars, python_dialect())
         self.interiors = Interiors(self.lexis.lexicon, vocabulary)
         self._vocabulary = vocabulary
+        self._views = WeakSet[MachineView]()
 
     def view(self, machine: Machine, complete: Complete) -> MachineView:
         masks = TokenMasks(machine, self._vocabulary, self.interiors)
-        return MachineView(machine, masks, self.lexis.arena, self.lock, complete)
+        view = MachineView(machine, masks, self.lexis.arena, self.lock, complete)
+        self._views.add(view)
+        return view
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what all views share; an estimate."""
+        return self.lexis.arena.nbytes + self.lexis.lexicon.nbytes + self.interiors.nbytes
+
+    @property
+    def share(self) -> int:
+        """Of that, what falls to each of the views that are left."""
+        return self.nbytes // max(1, len(self._views))
 
     def prepare(self) -> None:
         """Looks at the vocabulary from inside of strings and keys."""
@@ -113,7 +127,7 @@ class NativeBackend:
                     view.begin(machine.start())
             except FuelError as error:
                 raise _too_large(error) from error
-        return NativeGrammar(view, diagnostics)
+        return NativeGrammar(view, diagnostics, workshop)
 
     def _compile_ebnf(self, spec: Ebnf, ends: float) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
@@ -133,7 +147,7 @@ class NativeBackend:
 
     def _current(self) -> _Workshop:
         with self._lock:
-            if self._workshop is None or len(self._workshop.lexis.arena) > _MOST_NODES:
+            if self._workshop is None or self._workshop.nbytes > _MOST_SHARED_BYTES:
                 self._workshop = _Workshop(self._vocabulary)
                 with self._workshop.lock:
                     self._workshop.prepare()
@@ -149,8 +163,11 @@ def _too_large(error: FuelError) -> GrammarError:
 class NativeGrammar:
     """An automaton seen through a vocabulary."""
 
-    def __init__(self, view: MachineView | LazyTokenView, diagnostics: list[Diagnostic]) -> None:
-        self.view, self.diagnostics = view, diagnostics
+    def __init__(
+        self, view: MachineView | LazyTokenView, diagnostics: list[Diagnostic], workshop: _Workshop | None = None
+    ) -> None:
+        """`workshop` is that in which the view was made, if it shares one with others."""
+        self.view, self.diagnostics, self._workshop = view, diagnostics, workshop
 
     @property
     def num_states(self) -> int:
@@ -159,7 +176,8 @@ class NativeGrammar:
 
     @property
     def nbytes(self) -> int:
-        return self.view.nbytes
+        """Memory held now, with a share of what others hold as well; an estimate."""
+        return self.view.nbytes + (0 if self._workshop is None else self._workshop.share)
 
     @property
     def num_rows(self) -> int:
