@@ -44,6 +44,7 @@ _PANELS: dict[str, list[str]] = {
         "heartbeat_timeout_s",
     ],
     "Grammars": [
+        "grammars",
         "grammar_backend",
         "whitespace",
         "grammar_cache_bytes",
@@ -112,6 +113,12 @@ def _load_file(context: click.Context, _parameter: click.Parameter, path: Path |
     default=_SERVER.heartbeat_timeout_s,
     type=click.FloatRange(0, min_open=True),
     help="An engine silent for this long is restarted.",
+)
+@click.option(
+    "--grammars",
+    multiple=True,
+    type=click.Path(),
+    help="File or folder of schemas and grammars to compile at the start, and to keep. May be given several times.",
 )
 @click.option("--grammar-backend", default=_ENGINE.grammar_backend, type=click.Choice(get_args(Backend)))
 @click.option("--whitespace", default=_SERVER.whitespace, type=click.Choice(get_args(Whitespace)), help="In JSON.")
