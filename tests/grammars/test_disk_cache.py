@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from grammar_cases import walk
 from record_cases import SPECS, Met, masks
 
 from grammars.compiler import GrammarCompiler
 from grammars.disk_cache import DiskCache
+from grammars.record_keeper import RecordKeeper
 from grammars.spec import JsonSchema, Regex
 from grammars.vocabulary import Vocabulary
 from grammars.walk_record import Entry, WalkRecord
@@ -167,6 +170,25 @@ def test_a_grammar_that_leaves_the_cache_is_written_and_found_again(disk: DiskCa
         assert recorded.num_built == 0
     again.close()
     assert again.stats.disk.num_hits == 3
+
+
+def test_a_grammar_is_written_while_it_is_used(disk: DiskCache, vocabulary: Vocabulary) -> None:
+    grammar = GrammarCompiler(vocabulary, default_backend="native").compile(SPECS["tree"])
+    keeper = RecordKeeper(disk, lambda: [grammar], every_s=0.001)
+    num_states: list[int] = []
+    for seed in range(20):
+        walk(grammar.cursor(), vocabulary, random.Random(seed))
+        if (record := disk.load(grammar.key)) is not None:
+            num_states.append(len(record.entries))
+    keeper.close()
+    record = disk.load(grammar.key)
+    assert record is not None
+    assert num_states == sorted(num_states)
+    assert num_states[0] < len(record.entries)
+    written = disk.path(grammar.key).stat()
+    keeper = RecordKeeper(disk, lambda: [grammar])
+    keeper.close()
+    assert disk.path(grammar.key).stat().st_ino == written.st_ino  # nothing new was found out
 
 
 def start(folder: Path, seed: int) -> subprocess.Popen[bytes]:
