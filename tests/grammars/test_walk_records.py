@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
-from grammar_cases import allowed, obj, walk
+from grammar_cases import allowed, byte_vocabulary, obj, walk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from record_cases import SPECS
+from test_native_schema import SCHEMAS
 
 from grammars.automaton import Cursor
 from grammars.backends.native import NativeBackend, NativeGrammar
-from grammars.spec import GrammarSpec, JsonSchema, Regex
+from grammars.spec import GrammarError, GrammarSpec, JsonSchema, Regex
 from grammars.vocabulary import Vocabulary
 from grammars.walk_record import WalkRecord
 
@@ -52,6 +56,19 @@ def test_masks_with_a_record_are_the_masks_without_on_texts_old_and_new(vocabula
     for seed in range(12):
         compare(plain.cursor(), again.cursor(), random.Random(seed))
     assert again.num_built < plain.num_built
+
+
+@settings(deadline=None, max_examples=40)
+@given(SCHEMAS, st.integers(0, 1 << 16))
+def test_masks_of_any_schema_are_the_same_with_a_record(schema: Any, seed: int) -> None:
+    vocabulary, spec = byte_vocabulary(), JsonSchema.of(schema, "flexible", unlisted_properties="allow")
+    try:
+        record = explored(vocabulary, spec, range(seed, seed + 2)).record()
+    except GrammarError:
+        return
+    plain, again = compiled(vocabulary, spec), compiled(vocabulary, spec, record)
+    for other in range(seed + 1, seed + 4):
+        compare(plain.cursor(), again.cursor(), random.Random(other), 30)
 
 
 @pytest.mark.parametrize("name", SPECS)
