@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -127,6 +128,29 @@ def test_what_was_used_longest_ago_goes_when_there_is_no_room(tmp_path: Path, vo
     assert {key for key in "abcd" if disk.path(key).exists()} == {"a", "c", "d"}
     assert disk.stats.nbytes == 3 * size
     assert (unfinished.exists(), other.exists()) == (False, True)
+
+
+def test_writing_reading_and_deleting_at_once_gives_whole_records_or_none(
+    tmp_path: Path, vocabulary: Vocabulary, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = record(vocabulary)
+    caches = [DiskCache(tmp_path, 4000, vocabulary) for _ in range(4)]
+
+    def use(disk: DiskCache) -> None:
+        rng = random.Random(caches.index(disk))
+        for _ in range(150):
+            key = rng.choice("abcdefgh")
+            if (found := disk.load(key)) is not None:
+                assert equal(found, written)
+            disk.save(key, written)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(use, caches))
+    assert sum(disk.stats.num_hits for disk in caches) > 0
+    assert sum(disk.stats.num_broken for disk in caches) == 0
+    assert caplog.messages == []
+    caches[0].trim()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == caches[0].stats.nbytes <= 4000
 
 
 def test_a_folder_that_cannot_be_is_said_once_and_no_compilation_fails(
