@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -35,6 +36,7 @@ from engine.wire import (
     Cancel,
     Command,
     CompileGrammar,
+    EngineConfig,
     EngineStats,
     Event,
     Finished,
@@ -54,6 +56,7 @@ from engine.wire import (
 from grammars.automaton import HURRY, Cursor, MaskRow
 from grammars.byte_regex import FuelError
 from grammars.compiler import CompiledGrammar, GrammarCompiler
+from grammars.disk_cache import DiskCache
 from grammars.spec import Backend, CompileOptions, GrammarError, GrammarSpec, OnUnsupported
 from grammars.vocabulary import Vocabulary
 
@@ -108,6 +111,7 @@ class EngineLoop:
                 deadline_s=options.grammar_deadline_s,
                 memory_bytes=options.grammar_memory_bytes,
                 num_workers=options.grammar_workers,
+                disk=_disk_cache(options, self._vocabulary),
             ),
             num_threads=max(4, 2 * options.grammar_workers),
             max_wait_s=GRAMMAR_WAIT_DEADLINES * options.grammar_deadline_s,
@@ -246,6 +250,8 @@ class EngineLoop:
                 if isinstance(command, Generate):
                     self._accept(command, grammar, cache_hit=served.cache_hit)
                 else:
+                    if command.pinned:
+                        self._desk.compiler.pin(grammar.key)
                     info = _grammar_info(grammar, cache_hit=served.cache_hit)
                     self._outbox.append(GrammarCompiled(served.ticket, info))
 
@@ -419,8 +425,18 @@ class EngineLoop:
             grammar_cache_evictions=compiler.num_evictions,
             grammar_cache_bytes=compiler.nbytes,
             grammar_errors=compiler.num_errors,
+            grammar_disk_hits=compiler.disk.num_hits,
+            grammar_disk_misses=compiler.disk.num_misses,
+            grammar_disk_broken=compiler.disk.num_broken,
+            grammar_disk_bytes=compiler.disk.nbytes,
         )
         return msgspec.structs.replace(gauges, **dataclasses.asdict(self._counters))
+
+
+def _disk_cache(options: EngineConfig, vocabulary: Vocabulary) -> DiskCache | None:
+    if options.grammar_cache_dir is None:
+        return None
+    return DiskCache(Path(options.grammar_cache_dir), options.grammar_disk_bytes, vocabulary)
 
 
 def _row_in_time(sequence: Sequence, cursor: Cursor) -> MaskRow | None:

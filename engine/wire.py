@@ -39,6 +39,10 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grammar_backend: Backend = "auto"
     """The backend of requests that name none."""
     grammar_cache_bytes: int = 256 << 20
+    grammar_cache_dir: str | None = None
+    """Folder in which what is found out about grammars outlives the process. None: nothing is written."""
+    grammar_disk_bytes: int = 1 << 30
+    """What the files in it may measure."""
     grammar_deadline_s: float = 10.0
     grammar_memory_bytes: int = 2 << 30
     """What one compilation may allocate."""
@@ -101,6 +105,8 @@ class CompileGrammar(msgspec.Struct, frozen=True, tag=True):
     spec: GrammarSpec
     backend: Backend | None = None
     on_unsupported: OnUnsupported = "error"
+    pinned: bool = False
+    """Whether it stays in the cache for as long as there are others to throw out."""
 
 
 class ListGrammars(msgspec.Struct, frozen=True, tag=True):
@@ -266,6 +272,12 @@ class EngineStats(msgspec.Struct, frozen=True):
     grammar_cache_evictions: int = 0
     grammar_cache_bytes: int = 0
     grammar_errors: int = 0
+    grammar_disk_hits: int = 0
+    """Compiled grammars of which something was found on disk."""
+    grammar_disk_misses: int = 0
+    grammar_disk_broken: int = 0
+    """Files that were not whole."""
+    grammar_disk_bytes: int = 0
 
 
 class Stats(msgspec.Struct, frozen=True, tag=True):

@@ -44,9 +44,12 @@ _PANELS: dict[str, list[str]] = {
         "heartbeat_timeout_s",
     ],
     "Grammars": [
+        "grammars",
         "grammar_backend",
         "whitespace",
         "grammar_cache_bytes",
+        "grammar_cache_dir",
+        "grammar_disk_bytes",
         "grammar_deadline_s",
         "grammar_memory_bytes",
         "grammar_workers",
@@ -111,9 +114,24 @@ def _load_file(context: click.Context, _parameter: click.Parameter, path: Path |
     type=click.FloatRange(0, min_open=True),
     help="An engine silent for this long is restarted.",
 )
+@click.option(
+    "--grammars",
+    multiple=True,
+    type=click.Path(),
+    help="File or folder of schemas and grammars to compile at the start, and to keep. May be given several times.",
+)
 @click.option("--grammar-backend", default=_ENGINE.grammar_backend, type=click.Choice(get_args(Backend)))
 @click.option("--whitespace", default=_SERVER.whitespace, type=click.Choice(get_args(Whitespace)), help="In JSON.")
 @click.option("--grammar-cache-bytes", default=_ENGINE.grammar_cache_bytes, type=click.IntRange(0))
+@click.option(
+    "--grammar-cache-dir",
+    default=None,
+    type=click.Path(file_okay=False),
+    help="Folder for masks to outlive the server. It will hold fragments of answers. Default: nothing is written.",
+)
+@click.option(
+    "--grammar-disk-bytes", default=_ENGINE.grammar_disk_bytes, type=click.IntRange(0), help="In that folder."
+)
 @click.option("--grammar-deadline-s", default=_ENGINE.grammar_deadline_s, type=click.FloatRange(0, min_open=True))
 @click.option("--grammar-memory-bytes", default=_ENGINE.grammar_memory_bytes, type=click.IntRange(1))
 @click.option("--grammar-workers", default=_ENGINE.grammar_workers, type=click.IntRange(1))
@@ -152,7 +170,9 @@ def _resolve(options: dict[str, Any]) -> ServeConfig:
         options = {**options, "model": str(embedded)}
     if problems := model_problems(Path(options["model"]).expanduser()):
         raise click.UsageError(f"--model: {'; '.join(problems)}.")
-    options = {**options, "model": str(Path(options["model"]).expanduser().resolve())}
+    for name in ("model", "grammar_cache_dir"):
+        if options[name] is not None:
+            options = {**options, name: str(Path(options[name]).expanduser().resolve())}
     return ServeConfig(server=_pick(ServerConfig, options), engine=_pick(EngineConfig, options))
 
 

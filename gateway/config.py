@@ -26,6 +26,8 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Largest `n` of a request."""
     whitespace: Whitespace = "spaced"
     """Whitespace in JSON answers of requests that don't say."""
+    grammars: tuple[str, ...] = ()
+    """Files and folders of grammars that are compiled when the engine starts, and kept."""
     validation_deadline_s: float = 10.0
     """For checking a finished answer against its schema once more."""
     start_timeout_s: float = 600.0

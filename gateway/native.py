@@ -103,12 +103,7 @@ class GrammarController(Controller):
     )
     async def compile(self, request: Request[Any, Any, Any], serving: Serving) -> Response[Grammar]:
         """Compiles it into the cache, so that the first request with the same constraint finds it there."""
-        body = _grammar_decoder.decode(await read_body(request))
-        param, spec = _read_spec(body, serving.config.whitespace)
-        options = body.grammar_options or GrammarOptions()
-        if not isinstance(spec, JsonSchema):
-            refuse_json_options(options)
-        command = CompileGrammar(new_request_id("compile"), spec, options.backend, options.on_unsupported or "error")
+        param, command = grammar_command(await read_body(request), serving.config.whitespace)
         client, _ = serving.ready()
         try:
             info = await unless_gone(request, client.compile(command))
@@ -216,6 +211,17 @@ def _grammar(info: GrammarInfo) -> Grammar:
         cache_hit=info.cache_hit,
         diagnostics=info.diagnostics,
     )
+
+
+def grammar_command(content: bytes, default_whitespace: Whitespace) -> tuple[str, CompileGrammar]:
+    """The field that holds the constraint of a body, and the order to compile it. Raises ApiError (400)."""
+    body = _grammar_decoder.decode(content)
+    param, spec = _read_spec(body, default_whitespace)
+    options = body.grammar_options or GrammarOptions()
+    if not isinstance(spec, JsonSchema):
+        refuse_json_options(options)
+    request_id = new_request_id("compile")
+    return param, CompileGrammar(request_id, spec, options.backend, options.on_unsupported or "error")
 
 
 def _read_spec(body: GrammarRequest, default_whitespace: Whitespace) -> tuple[str, GrammarSpec]:

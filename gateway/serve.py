@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -20,6 +21,7 @@ from engine.wire import EngineInfo
 from gateway.app import create_app
 from gateway.client import EngineUnavailable
 from gateway.config import ServeConfig, ServerConfig
+from gateway.registered import RegisteredError, compile_registered, read_registered
 from gateway.supervisor import EngineProcess, EngineStartError, Patience
 from gateway.validation import PooledValidator
 
@@ -41,9 +43,13 @@ class StartError(Exception):
 def run(config: ServeConfig) -> None:
     """Serves until SIGINT or SIGTERM; when it returns, no engine is left. Raises StartError."""
     configure_logging(config.server)
+    try:
+        registered = read_registered(config.server.grammars, config.server.whitespace)
+    except RegisteredError as error:
+        raise StartError(f"--grammars: {error}.") from error
     listener = _bind(config.server)
     patience = Patience(start_s=config.server.start_timeout_s, heartbeat_s=config.server.heartbeat_timeout_s)
-    engine = EngineProcess(config.engine, patience=patience)
+    engine = EngineProcess(config.engine, patience=patience, prepare=partial(compile_registered, registered))
     try:
         app = create_app(config, engine, PooledValidator(config.server.validation_deadline_s))
     except (OSError, ValueError) as error:

@@ -10,9 +10,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,6 +23,14 @@ from gateway.client import EngineClient, EngineUnavailable
 logger = logging.getLogger("espalier.supervisor")
 
 State = Literal["starting", "ready", "restarting", "stopped"]
+
+Prepare = Callable[[EngineClient], Awaitable[None]]
+"""What is to be done with each new engine."""
+
+
+async def _nothing(_client: EngineClient) -> None:
+    """An engine needs no preparation."""
+
 
 DEFAULT_COMMAND = (sys.executable, "-m", "engine")
 
@@ -37,6 +45,8 @@ class Patience:
 
     start_s: float = 600.0
     """For a new engine to load its model."""
+    prepare_s: float = 10.0
+    """For what is done with a new engine before it serves; then that goes on while it does."""
     heartbeat_s: float = 60.0
     """For any event of a ready engine, which sends one about once a second; then it counts as hung and is killed."""
     stop_s: float = 5.0
@@ -61,8 +71,10 @@ class EngineProcess:
         *,
         command: Sequence[str] = DEFAULT_COMMAND,
         patience: Patience | None = None,
+        prepare: Prepare = _nothing,
     ) -> None:
         self._config = config
+        self._prepare = prepare
         self._command = tuple(command)
         self._patience = patience or Patience()
         self._client: EngineClient | None = None
@@ -144,14 +156,24 @@ class EngineProcess:
         try:
             async with self._process() as (process, client):
                 exited = loop.create_task(process.wait())
+                preparing: asyncio.Task[None] | None = None
                 try:
-                    if not await self._became_ready(exited, client):
+                    info = await self._became_ready(exited, client)
+                    if info is None:
                         return 0.0
+                    preparing = loop.create_task(self._prepared(client))
+                    await self._wait_for(preparing, exited, self._patience.prepare_s)
+                    if exited.done() or self._stopping.is_set():
+                        return 0.0
+                    if self._first is not None and not self._first.done():
+                        self._first.set_result(info)
                     ready_at = loop.time()
                     self._client, self._state = client, "ready"
                     await self._watch(exited, client)
                 finally:
                     self._client, self._state = None, "restarting"
+                    if preparing is not None:
+                        preparing.cancel()
                     client.fail("The engine died while it served this request.", self._retry_after_s)
                     await self._end(process, exited)
         except OSError as error:
@@ -180,22 +202,31 @@ class EngineProcess:
             await client.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def _became_ready(self, exited: asyncio.Task[int], client: EngineClient) -> bool:
+    async def _became_ready(self, exited: asyncio.Task[int], client: EngineClient) -> EngineInfo | None:
+        """None where it did not."""
         ready = asyncio.ensure_future(client.ready())
-        stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait(
-                {ready, exited, stopping}, timeout=self._patience.start_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not ready.done() or ready.exception() is not None:
-                if not exited.done() and not stopping.done():
-                    logger.error("the engine was not ready after %.0f s", self._patience.start_s)
-                return False
-            if self._first is not None and not self._first.done():
-                self._first.set_result(ready.result())
-            return True
+            await self._wait_for(ready, exited, self._patience.start_s)
+            if ready.done() and ready.exception() is None:
+                return ready.result()
+            if not exited.done() and not self._stopping.is_set():
+                logger.error("the engine was not ready after %.0f s", self._patience.start_s)
+            return None
         finally:
             ready.cancel()
+
+    async def _prepared(self, client: EngineClient) -> None:
+        try:
+            await self._prepare(client)
+        except Exception:  # it serves all the same
+            logger.exception("the new engine could not be prepared")
+
+    async def _wait_for(self, done: asyncio.Future[Any], exited: asyncio.Task[int], limit_s: float) -> None:
+        """Until something is done, the engine ends, or is to be stopped, or for so many seconds."""
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({done, exited, stopping}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             stopping.cancel()
 
     async def _watch(self, exited: asyncio.Task[int], client: EngineClient) -> None:

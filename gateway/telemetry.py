@@ -33,6 +33,9 @@ _COUNTERS: dict[str, tuple[str, Callable[[EngineStats], float]]] = {
     "grammar_cache_misses": ("Grammars not found compiled", lambda s: s.grammar_cache_misses),
     "grammar_cache_evictions": ("Grammars dropped for room", lambda s: s.grammar_cache_evictions),
     "grammar_errors": ("Grammars that could not be compiled", lambda s: s.grammar_errors),
+    "grammar_disk_hits": ("Compilations that found a record on disk", lambda s: s.grammar_disk_hits),
+    "grammar_disk_misses": ("Compilations that found none", lambda s: s.grammar_disk_misses),
+    "grammar_disk_broken": ("Records on disk that were not whole", lambda s: s.grammar_disk_broken),
 }
 
 _GAUGES: dict[str, tuple[str, Callable[[EngineStats], float]]] = {
@@ -52,6 +55,7 @@ _GAUGES: dict[str, tuple[str, Callable[[EngineStats], float]]] = {
     "kvcache_cached_tokens": ("Tokens that the prefix cache alone holds", lambda s: s.kv_cached_tokens),
     "kvcache_total_tokens": ("Tokens the KV cache holds at most", lambda s: s.kv_total_tokens),
     "grammar_cache_bytes": ("Memory of compiled grammars", lambda s: s.grammar_cache_bytes),
+    "grammar_disk_bytes": ("Records of grammars on disk", lambda s: s.grammar_disk_bytes),
 }
 
 

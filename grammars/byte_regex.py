@@ -111,7 +111,7 @@ class ByteRegexes:
     @property
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
-        sizes = (270, self._nodes), (250, self._derivatives), (1300, self._rows), (400, self._classes), (80, self._live)
+        sizes = (110, self._nodes), (110, self._derivatives), (1250, self._rows), (110, self._classes), (50, self._live)
         return sum(each * len(made) for each, made in sizes)
 
     def spend(self, steps: int) -> None:

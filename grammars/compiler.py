@@ -12,6 +12,8 @@ import msgspec
 from grammars.automaton import Cursor
 from grammars.backends import BACKENDS, BackendCompiler, Compiled
 from grammars.cache import ByteLru
+from grammars.disk_cache import DiskCache, DiskStats
+from grammars.record_keeper import RecordKeeper
 from grammars.spec import (
     Backend,
     Choice,
@@ -29,6 +31,7 @@ from grammars.spec import (
     kind_of,
 )
 from grammars.vocabulary import Vocabulary
+from grammars.walk_record import Recorded
 
 MAX_TEXT_BYTES: Final = {
     "json_schema": 4 << 20,
@@ -51,6 +54,7 @@ class CompiledGrammar:
         self.backend = backend
         self.compile_ms = compile_ms
         self.num_uses = num_uses
+        self.num_saved = 0
         self._compiled = compiled
 
     def __repr__(self) -> str:
@@ -75,6 +79,11 @@ class CompiledGrammar:
         """Memory held now; grows as mask rows are built."""
         return self._compiled.nbytes
 
+    @property
+    def recorded(self) -> Recorded | None:
+        """What a record for the disk can be made of; None where the backend has nothing of the kind."""
+        return self._compiled if isinstance(self._compiled, Recorded) else None
+
     def cursor(self) -> Cursor:
         """A new cursor at the start of the text."""
         return self._compiled.cursor()
@@ -91,6 +100,7 @@ class CompilerStats(msgspec.Struct):
     num_errors: int = 0
     num_compiling: int = 0
     nbytes: int = 0
+    disk: DiskStats = msgspec.field(default_factory=DiskStats)
 
 
 class GrammarCompiler:
@@ -105,8 +115,12 @@ class GrammarCompiler:
         deadline_s: float = 10.0,
         memory_bytes: int = 2 << 30,
         num_workers: int = 2,
+        disk: DiskCache | None = None,
     ) -> None:
-        """`default_backend` is what `auto` in a request's options stands for. Worker processes start when needed."""
+        """`default_backend` is what `auto` in a request's options stands for. Worker processes start when needed.
+
+        `disk`, for the same vocabulary, is read when a grammar is compiled, and written in the background.
+        """
         self.vocabulary = vocabulary
         self._default_backend: Backend = default_backend
         self._deadline_s = deadline_s
@@ -114,7 +128,9 @@ class GrammarCompiler:
         self._num_workers = num_workers
         self._lock = threading.Lock()
         self._backends: dict[str, BackendCompiler] = {}
-        self._cache: ByteLru[CompiledGrammar] = ByteLru(cache_bytes)
+        self._disk = disk
+        self._cache: ByteLru[CompiledGrammar] = ByteLru(cache_bytes, self._leaves)
+        self._keeper = None if disk is None else RecordKeeper(disk, self._cache.entries)
         self._in_flight: dict[str, Future[CompiledGrammar]] = {}
         self._counts = CompilerStats()
         self._closed = False
@@ -165,6 +181,10 @@ class GrammarCompiler:
         """Without compiling, and without counting as use."""
         return self._cache.peek(key)
 
+    def pin(self, key: str) -> None:
+        """Keeps a grammar in the cache for as long as there are others to throw out."""
+        self._cache.pin(key)
+
     def key(self, spec: GrammarSpec, options: CompileOptions | None = None) -> str:
         """The key under which `compile` keeps the grammar."""
         return grammar_key(spec, self._resolved(options or CompileOptions()))
@@ -178,17 +198,27 @@ class GrammarCompiler:
         """A snapshot."""
         with self._lock:
             num_compiling, num_evictions = len(self._in_flight), self._cache.num_evictions
-            return msgspec.structs.replace(
+            counts = msgspec.structs.replace(
                 self._counts, num_compiling=num_compiling, num_evictions=num_evictions, nbytes=self._cache.nbytes
             )
+        return counts if self._disk is None else msgspec.structs.replace(counts, disk=self._disk.stats)
 
     def close(self) -> None:
-        """Ends all workers; compilations in progress fail with compile_crashed. Compiled grammars stay usable."""
+        """Ends all workers; compilations in progress fail with compile_crashed. Compiled grammars stay usable.
+
+        What is not on disk yet is written, for some seconds at most.
+        """
         with self._lock:
             self._closed = True
             backends = list(self._backends.values())
         for backend in backends:
             backend.close()
+        if self._keeper is not None:
+            self._keeper.close()
+
+    def _leaves(self, grammar: CompiledGrammar) -> None:
+        if self._keeper is not None:
+            self._keeper.leaves(grammar)
 
     def _resolved(self, options: CompileOptions) -> CompileOptions:
         if options.backend == "auto":
@@ -198,7 +228,7 @@ class GrammarCompiler:
     def _fulfil(self, future: Future[CompiledGrammar], key: str, spec: GrammarSpec, options: CompileOptions) -> None:
         started = time.perf_counter()
         try:
-            backend, compiled = self._compile(canonical(spec), options)
+            backend, compiled = self._compile(key, canonical(spec), options)
             elapsed = time.perf_counter() - started
             grammar = CompiledGrammar(key, spec, backend, compiled, elapsed * 1e3)
         except BaseException as error:
@@ -214,17 +244,18 @@ class GrammarCompiler:
             self._counts.compile_seconds += elapsed
         future.set_result(grammar)
 
-    def _compile(self, spec: GrammarSpec, options: CompileOptions) -> tuple[str, Compiled]:
+    def _compile(self, key: str, spec: GrammarSpec, options: CompileOptions) -> tuple[str, Compiled]:
         """By the backend that was asked for, or the first that takes the specification; within one deadline in all."""
         expires = time.monotonic() + self._deadline_s
         names = list(BACKENDS) if options.backend == "auto" else [options.backend]
         if options.backend == "auto" and isinstance(spec, Ebnf | StructuralTag):
             names = ["native", "xgrammar"]
+        record = None if self._disk is None else self._disk.load(key)
         for name in names:
             try:
                 backend = self._backend(name)
                 remaining_s = max(0.001, expires - time.monotonic())
-                return name, backend.compile(spec, options.on_unsupported, remaining_s)
+                return name, backend.compile(spec, options.on_unsupported, remaining_s, record)
             except GrammarError as error:
                 if error.code not in ("unsupported_backend", "compile_memory") or name == names[-1]:
                     raise

@@ -14,6 +14,7 @@ from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.lexicon import UNKNOWN
 from grammars.patience import PatientView
 from grammars.vocabulary import Vocabulary
+from grammars.walk_record import Found, WalkRecord
 
 _MOST_FORCED: Final = 4096
 
@@ -52,20 +53,23 @@ class LazyTokenView(PatientView):
     All methods raise FuelError where something takes too many steps.
     """
 
-    def __init__(self, automaton: LazyAutomaton, vocabulary: Vocabulary) -> None:
-        super().__init__()
+    def __init__(self, automaton: LazyAutomaton, vocabulary: Vocabulary, record: WalkRecord | None = None) -> None:
+        super().__init__(automaton.start(), record)
         self.automaton, self.vocabulary = automaton, vocabulary
         self._trie = vocabulary.trie
         self._lock = threading.RLock()
         self._row_of: dict[int, MaskRow] = {}
         self._rows: dict[bytes, MaskRow] = {}
+        self.num_built = 0
+        """Rows that are in no record yet."""
         self.end_row = self._intern(self._with_end(np.zeros(vocabulary.mask_words, np.uint32)))
         """Nothing but the end-of-sequence tokens."""
 
     @property
     def nbytes(self) -> int:
         """Memory of the automaton and of the rows built so far."""
-        return self.automaton.nbytes + len(self._rows) * 8 * self.vocabulary.mask_words + 64 * len(self._row_of)
+        rows = len(self._rows) * 8 * self.vocabulary.mask_words + 64 * len(self._row_of)
+        return self.automaton.nbytes + self._walk.nbytes + rows
 
     @property
     def num_states(self) -> int:
@@ -79,12 +83,25 @@ class LazyTokenView(PatientView):
 
     def mask_row(self, state: int) -> MaskRow:
         row = self._row_of.get(state)
-        return self._build(state) if row is None else row
+        if row is None:
+            with self._lock:
+                found = self._walk.find(state, self.run)
+            row = self._build(state) if found is None else self._row_of.setdefault(state, self._intern(found.row))
+        return row
+
+    def record(self) -> WalkRecord:
+        """What was found out so far."""
+        known = {state: Found(row) for state, row in self._row_of.copy().items()}
+        return self._walk.record(known, self.vocabulary.mask_words)
 
     def advance(self, state: int, token_id: int) -> int:
         """The state after a token, or `DEAD`."""
         token = self.vocabulary.tokens[token_id]
-        return self.run(state, token) if token else DEAD
+        after = self.run(state, token) if token else DEAD
+        if after != DEAD:
+            with self._lock:
+                self._walk.stepped(state, token, after)
+        return after
 
     def run(self, state: int, text: bytes) -> int:
         for byte in text:
@@ -137,6 +154,7 @@ class LazyTokenView(PatientView):
                 nodes, states = _walk(row, nodes, states, self.automaton.rows, *trie.arrays)
             if self.automaton.accepts(state):
                 row = self._with_end(row)
+            self.num_built += 1
             return self._row_of.setdefault(state, self._intern(row))
 
     def _with_end(self, row: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -144,7 +162,7 @@ class LazyTokenView(PatientView):
             row[token_id // 32] |= np.uint32(1 << (token_id % 32))
         return row
 
-    def _intern(self, row: NDArray[np.uint32]) -> MaskRow:
+    def _intern(self, row: NDArray[np.uint32] | MaskRow) -> MaskRow:
         masks: MaskRow = row.view(np.int32)
         masks.flags.writeable = False
         return self._rows.setdefault(row.tobytes(), masks)

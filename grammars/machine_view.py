@@ -16,6 +16,7 @@ from grammars.machine import Machine, Phase
 from grammars.patience import PatientView
 from grammars.token_masks import TokenMasks, tokens_behind
 from grammars.vocabulary import Vocabulary
+from grammars.walk_record import Found, WalkRecord
 from grammars.words import NO_NODE
 
 _MOST_FORCED: Final = 4096
@@ -64,10 +65,16 @@ class MachineView(PatientView):
     """Rows and steps of a machine, for one thread at a time. The parts that it shares with other views are locked."""
 
     def __init__(
-        self, machine: Machine, masks: TokenMasks, arena: ByteRegexes, lock: BuildLock, complete: Complete
+        self,
+        machine: Machine,
+        masks: TokenMasks,
+        arena: ByteRegexes,
+        lock: BuildLock,
+        complete: Complete,
+        record: WalkRecord | None = None,
     ) -> None:
         """`lock` is held while anything is built; all machines over one arena must share it."""
-        super().__init__()
+        super().__init__(machine.start(), record)
         self._complete = complete
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self._end_row: MaskRow | None = None
@@ -86,7 +93,7 @@ class MachineView(PatientView):
     @property
     def nbytes(self) -> int:
         """Memory of what this machine has built for itself."""
-        return self._masks.nbytes + self.machine.nbytes + _STEP_BYTES * len(self._steps)
+        return self._masks.nbytes + self.machine.nbytes + self._walk.nbytes + _STEP_BYTES * len(self._steps)
 
     @property
     def num_states(self) -> int:
@@ -97,6 +104,18 @@ class MachineView(PatientView):
     def num_rows(self) -> int:
         """Distinct rows built so far."""
         return self._masks.num_rows
+
+    @property
+    def num_built(self) -> int:
+        """Rows that are in no record yet."""
+        return self._masks.num_built
+
+    def record(self) -> WalkRecord:
+        """What was found out so far. From any thread."""
+        whole, begun = self._with_whole_text.copy(), self._with_begun_text.copy()
+        rows = self._masks.by_state().items()
+        known = {state: Found(row, whole.get(state), begun.get(state)) for state, row in rows}
+        return self._walk.record(known, self.vocabulary.mask_words)
 
     @property
     def end_row(self) -> MaskRow:
@@ -114,7 +133,20 @@ class MachineView(PatientView):
         if row is None:
             with self._lock:
                 self._refuel()
+                found = self._walk.find(state, self.machine.run)
+                if found is not None:
+                    return self._keep(state, found)
+                self._refuel()
                 row = self._masks.mask_row(state)
+        return row
+
+    def _keep(self, state: int, found: Found) -> MaskRow:
+        """Takes over what a record tells of a state."""
+        row = self._masks.keep(state, found.row)
+        if found.whole is not None:
+            self._note_whole(state, row, found.whole)
+        if found.begun is not None:
+            self._with_begun_text[state] = found.begun
         return row
 
     def run(self, state: int, text: bytes) -> int:
@@ -148,10 +180,14 @@ class MachineView(PatientView):
                 self._refuel()
                 chosen = np.flatnonzero(_allows(row, ids))
                 found = self.machine.read_whole_texts(state, *self.vocabulary.texts_with_two_quotes, chosen)
-            known = self._with_whole_text[state] = tuple(ids[found].tolist())
-            if not known:
-                self.plain_rows[state] = row
+            known = tuple(ids[found].tolist())
+            self._note_whole(state, row, known)
         return known
+
+    def _note_whole(self, state: int, row: MaskRow, known: tuple[int, ...]) -> None:
+        self._with_whole_text[state] = known
+        if not known:
+            self.plain_rows[state] = row
 
     def whole_texts(self, state: int, row: MaskRow) -> dict[int, _Whole]:
         """By token of `with_whole_text`, the texts that begin and end in it, if none was begun before."""
@@ -209,6 +245,7 @@ class MachineView(PatientView):
             after, numbers = self.machine.trace(state, token)
         if after == DEAD:
             return None
+        self._walk.stepped(state, token, after)
         before, ended, text = self.machine.phase(state), list[_Ending](), b""
         kept = before.depth
         for byte, number in zip(token, numbers, strict=True):

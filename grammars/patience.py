@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 from grammars.automaton import HURRY, MOST_STEPS, MaskRow
 from grammars.byte_regex import FuelError
+from grammars.walk_record import Walk, WalkRecord
 
 
 class PatientView(ABC):
     """A token view over an automaton that is built while it is walked."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int, record: WalkRecord | None) -> None:
+        """`record` is one that a view of the same grammar and vocabulary has made."""
+        self._walk = Walk(start, record)
         self._patience, self._deadline = MOST_STEPS, math.inf
 
     @contextmanager
@@ -33,7 +36,10 @@ class PatientView(ABC):
         Raises what `mask_row` raises.
         """
         self.mask_row(start)
-        self.mask_row(self.run(start, self.forced(start)))
+        forced = self.forced(start)
+        after = self.run(start, forced)
+        self._walk.stepped(start, forced, after)
+        self.mask_row(after)
 
     def surely_ends(self, state: int) -> bool:
         """Whether it is found in a hurry that no token but an end-of-sequence token may follow."""

@@ -75,6 +75,8 @@ class TokenMasks:
         self._rows: dict[bytes, MaskRow] = {}
         self._roomy: dict[tuple[int, int], tuple[int, MaskRow]] = {}
         """By phase and lexeme, the row of any string that may have at least so many more characters."""
+        self.num_built = 0
+        """Rows that were walked for, and not kept for somebody else."""
 
     @property
     def num_rows(self) -> int:
@@ -99,6 +101,14 @@ class TokenMasks:
         row = self._row_of.get(state)
         return self._build(state) if row is None else row
 
+    def keep(self, state: int, row: MaskRow) -> MaskRow:
+        """Takes a row that somebody else knows to be that of a state."""
+        return self._row_of.setdefault(state, self._rows.setdefault(row.tobytes(), row))
+
+    def by_state(self) -> dict[int, MaskRow]:
+        """The rows known now. From any thread."""
+        return self._row_of.copy()
+
     def _build(self, state: int) -> MaskRow:
         place = self.machine.places[state]
         key, room = place[:2], self._room(place)
@@ -115,10 +125,11 @@ class TokenMasks:
                 row[token_id // 32] |= np.uint32(1 << (token_id % 32))
         masks: MaskRow = row.view(np.int32)
         masks.flags.writeable = False
-        masks = self._rows.setdefault(row.tobytes(), masks)
+        self.num_built += 1
+        masks = self.keep(state, masks)
         if room is not None and needed <= room:
             self._roomy[key] = needed, masks
-        return self._row_of.setdefault(state, masks)
+        return masks
 
     def _room(self, place: Place) -> int | None:
         """How many more characters a string may have; None where there is no bound, or it is too short to end."""

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from grammars.automaton import Cursor
 from grammars.spec import Diagnostic, GrammarSpec, OnUnsupported
 from grammars.vocabulary import Vocabulary
+from grammars.walk_record import WalkRecord
 
 
 class Compiled(Protocol):
@@ -39,8 +40,13 @@ class BackendCompiler(Protocol):
         """Starts what the first compilation would otherwise wait for."""
         ...
 
-    def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> Compiled:
-        """Raises GrammarError; `unsupported_backend` where another backend may do better."""
+    def compile(
+        self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
+    ) -> Compiled:
+        """Raises GrammarError; `unsupported_backend` where another backend may do better.
+
+        `record` is what an earlier process found out about the same grammar, for backends that can use it.
+        """
         ...
 
     def close(self) -> None: ...

@@ -36,6 +36,7 @@ from grammars.structural_tag.automaton import tag_machine
 from grammars.token_masks import TokenMasks
 from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
+from grammars.walk_record import WalkRecord
 from grammars.whole_text import rest_of_text, text_machine
 
 _MOST_SHARED_BYTES: Final = 64 << 20
@@ -69,9 +70,9 @@ class _Workshop:
         self._vocabulary = vocabulary
         self._views = WeakSet[MachineView]()
 
-    def view(self, machine: Machine, complete: Complete) -> MachineView:
+    def view(self, machine: Machine, complete: Complete, record: WalkRecord | None) -> MachineView:
         masks = TokenMasks(machine, self._vocabulary, self.interiors)
-        view = MachineView(machine, masks, self.lexis.arena, self.lock, complete)
+        view = MachineView(machine, masks, self.lexis.arena, self.lock, complete, record)
         self._views.add(view)
         return view
 
@@ -113,29 +114,31 @@ class NativeBackend:
                 cursor.forced()
                 cursor.advance(id_of[bytes((byte,))])
 
-    def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> NativeGrammar:
+    def compile(
+        self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
+    ) -> NativeGrammar:
         if isinstance(spec, Ebnf):
-            return self._compile_ebnf(spec, time.monotonic() + deadline_s)
+            return self._compile_ebnf(spec, time.monotonic() + deadline_s, record)
         workshop, ends = self._current(), time.monotonic() + deadline_s
         with workshop.lock:
             arena = workshop.lexis.arena
             arena.fuel, arena.deadline = _COMPILE_FUEL, ends
             try:
                 machine, complete, diagnostics = _machine(spec, on_unsupported, workshop)
-                view = workshop.view(machine, complete)
+                view = workshop.view(machine, complete, record)
                 with view.patient(_COMPILE_FUEL, ends):
                     view.begin(machine.start())
             except FuelError as error:
                 raise _too_large(error) from error
         return NativeGrammar(view, diagnostics, workshop)
 
-    def _compile_ebnf(self, spec: Ebnf, ends: float) -> NativeGrammar:
+    def _compile_ebnf(self, spec: Ebnf, ends: float, record: WalkRecord | None) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
         arena = ByteRegexes()
         arena.fuel, arena.deadline = _COMPILE_FUEL, ends
         try:
             automaton = ContextFreeAutomaton(Network(parse_gbnf(spec.grammar, spec.root), arena))
-            view = LazyTokenView(automaton, self._vocabulary)
+            view = LazyTokenView(automaton, self._vocabulary, record)
             with view.patient(_COMPILE_FUEL, ends):
                 view.begin(automaton.start())
         except FuelError as error:
@@ -183,6 +186,13 @@ class NativeGrammar:
     def num_rows(self) -> int:
         """Distinct mask rows built so far."""
         return self.view.num_rows
+
+    @property
+    def num_built(self) -> int:
+        return self.view.num_built
+
+    def record(self) -> WalkRecord:
+        return self.view.record()
 
     def cursor(self) -> MachineCursor | LazyCursor:
         return self.view.cursor()

@@ -20,6 +20,7 @@ from grammars.expr import Rules, order_of_use, to_regex, weight
 from grammars.spec import Diagnostic, Ebnf, GrammarError, GrammarSpec, OnUnsupported, StructuralTag
 from grammars.table import TableAutomaton
 from grammars.vocabulary import Vocabulary
+from grammars.walk_record import WalkRecord
 from grammars.workers import WorkerPool
 
 MAX_WEIGHT: Final = 12_000
@@ -45,7 +46,10 @@ class OutlinesBackend:
         empty_text = TableAutomaton(np.zeros((2, 1), np.int32), np.zeros(256, np.uint8), np.array([False, True]))
         TableGrammar(empty_text, self._vocabulary, []).cursor().mask_row()  # builds the trie and compiles the walk
 
-    def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> TableGrammar:
+    def compile(
+        self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
+    ) -> TableGrammar:
+        """`record` is of no use here."""
         if isinstance(spec, Ebnf | StructuralTag):
             raise GrammarError("unsupported_backend", f"outlines does not compile {type(spec).__name__}; use xgrammar.")
         encoded = msgspec.msgpack.encode(spec)

@@ -23,6 +23,7 @@ from grammars.backends.schema_regex.translate import ROOT, translate
 from grammars.expr import to_ebnf
 from grammars.spec import Diagnostic, Ebnf, GrammarError, GrammarSpec, OnUnsupported, StructuralTag
 from grammars.vocabulary import Vocabulary
+from grammars.walk_record import WalkRecord
 from grammars.worker_process import Job
 from grammars.workers import WorkerPool
 
@@ -56,7 +57,10 @@ class XgrammarBackend:
         self._pool.warm()
         self._tokenizer_info()
 
-    def compile(self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float) -> XgrammarGrammar:
+    def compile(
+        self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
+    ) -> XgrammarGrammar:
+        """`record` is of no use here."""
         encoded = msgspec.msgpack.encode(spec)
         reply = self._pool.run(f"{_MODULE}:build", encoded, on_unsupported, deadline_s=deadline_s)
         diagnostics = msgspec.convert(reply["diagnostics"], list[Diagnostic])

@@ -62,6 +62,17 @@ def test_flags_go_before_environment_before_file_before_defaults(resolved: Any, 
     assert resolved(ESPALIER_CONFIG=str(file)).server.port == 1
 
 
+def test_registered_grammars_may_be_several_wherever_settings_come_from(resolved: Any, tmp_path: Path) -> None:
+    file = tmp_path / "espalier.toml"
+    file.write_text('[server]\ngrammars = ["a.json", "b.regex"]\n[engine]\ngrammar_cache_dir = "~/cache"\n')
+    config = resolved("--config", str(file))
+    assert config.server.grammars == ("a.json", "b.regex")
+    assert config.engine.grammar_cache_dir == str(Path("~/cache").expanduser())
+    assert resolved(ESPALIER_GRAMMARS=os.pathsep.join(("c", "d"))).server.grammars == ("c", "d")
+    assert resolved("--grammars", "e", "--grammars", "f").server.grammars == ("e", "f")
+    assert resolved().engine.grammar_cache_dir is None
+
+
 def test_every_setting_of_the_engine_and_the_server_has_a_flag(resolved: Any) -> None:
     help_text = CliRunner().invoke(main, ["serve", "--help"], env={"COLUMNS": "200"}).output
     for struct in (type(resolved().server), type(resolved().engine)):
@@ -105,6 +116,12 @@ def test_a_taken_port_is_a_clear_error() -> None:
     assert done.returncode == 1
     assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_registered_grammar_that_is_not_there_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    ended = run_espalier("serve", "--grammars", str(tmp_path / "absent.json"))
+    assert ended.returncode == 1
+    assert f"--grammars: {tmp_path / 'absent.json'}: there is no such file or folder" in ended.stderr
 
 
 def run_espalier(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,10 +15,11 @@ import httpx
 import psutil
 import pytest
 
-from engine.wire import EngineConfig, Generate, SamplingParams
+from engine.wire import CompileGrammar, EngineConfig, Generate, SamplingParams
 from gateway.app import build_app, build_serving
-from gateway.client import EngineUnavailable
+from gateway.client import EngineClient, EngineUnavailable
 from gateway.supervisor import EngineProcess, EngineStartError, Patience
+from grammars.spec import Regex
 from tests.fakes.engine import INFO, MODEL
 from tests.gateway.conftest import PlainValidator, config, listening
 
@@ -62,6 +63,44 @@ async def test_an_engine_becomes_ready_answers_and_ends_with_its_supervisor() ->
         assert pid is not None
     assert not psutil.pid_exists(pid)
     assert engine.state == "stopped"
+
+
+async def test_every_new_engine_is_prepared_before_it_serves_and_a_fault_there_does_not_keep_it_from_serving() -> None:
+    prepared: list[tuple[str, str]] = []
+
+    async def prepare(client: EngineClient) -> None:
+        info = await client.compile(CompileGrammar(f"p{len(prepared)}", Regex("a"), pinned=True))
+        prepared.append((engine.state, info.key))
+        raise ValueError("of no account")
+
+    engine = EngineProcess(EngineConfig(model=str(MODEL)), command=command(), patience=FAST, prepare=prepare)
+    await engine.start()
+    await engine.wait_ready()
+    first = engine.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: engine.state == "ready" and engine.pid != first)
+    await engine.stop()
+    assert [state for state, _ in prepared] == ["starting", "restarting"]
+
+
+async def test_an_engine_serves_while_its_preparation_takes_long() -> None:
+    ended = asyncio.Event()
+
+    async def prepare(client: EngineClient) -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.set()
+
+    patience = Patience(start_s=20, prepare_s=0.1)
+    engine = EngineProcess(EngineConfig(model=str(MODEL)), command=command(), patience=patience, prepare=prepare)
+    await engine.start()
+    await engine.wait_ready()
+    assert engine.state == "ready"
+    await engine.client().submit([generate()])
+    await engine.stop()
+    assert ended.is_set()
 
 
 async def test_an_engine_that_cannot_start_is_an_error_and_is_tried_again(tmp_path: Path) -> None:

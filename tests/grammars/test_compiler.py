@@ -129,6 +129,23 @@ def test_an_entry_that_grew_counts_with_its_new_size() -> None:
     assert cache.num_evictions == 1
 
 
+def test_pinned_entries_stay_while_there_are_others_and_tell_who_leaves() -> None:
+    class Entry:
+        nbytes = 40
+
+    left: list[Entry] = []
+    cache: ByteLru[Entry] = ByteLru(100, left.append)
+    entries = {name: Entry() for name in ("pinned", "also", "other", "third")}
+    cache.pin("pinned")
+    cache.pin("also")
+    for name, entry in entries.items():
+        cache.add(name, entry)
+    assert cache.entries() == [entries["pinned"], entries["also"]]
+    entries["also"].nbytes = 70
+    assert cache.get("also") is entries["also"]
+    assert left == [entries["other"], entries["third"], entries["pinned"]]
+
+
 def test_a_grammar_grows_in_the_cache_as_it_is_used(own: GrammarCompiler) -> None:
     grammar = own.compile(Choice(("abc", "abd")))
     before = own.stats.nbytes
