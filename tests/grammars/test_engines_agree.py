@@ -20,6 +20,13 @@ from grammars.vocabulary import Vocabulary
 
 ENGINES: Final[tuple[Backend, ...]] = ("native", "outlines", "xgrammar")
 
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(compiler: GrammarCompiler) -> None:
+    """Imports and compiles what is slow to, so that no deadline has to hold it."""
+    compiler.warm(*ENGINES)
+
+
 SCHEMAS: Final[dict[str, tuple[Any, list[str]]]] = {
     "any value": ({}, ["1", "null", '"a"', "[]", "{}", '{"a": [1, {"b": null}]}', "[1,", "nul", ""]),
     "integer": ({"type": "integer"}, ["0", "-7", "123456789", "01", "1.5", "-", '"1"', "true"]),
@@ -210,6 +217,7 @@ def test_a_request_chooses_its_engine(compiler: GrammarCompiler, engine: Backend
 def test_a_server_chooses_the_engine_of_requests_that_leave_it_open(vocabulary: Vocabulary, engine: Backend) -> None:
     server = GrammarCompiler(vocabulary, default_backend=engine, deadline_s=30, num_workers=1)
     try:
+        server.warm(engine)
         assert server.compile(ANY_ENGINE).backend == engine
         assert server.compile(ANY_ENGINE, CompileOptions(backend="native")).backend == "native"
     finally:
