@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from typing import Final, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MOST_STEPS, MaskRow
+from grammars.branch_masks import Branching, BranchMasks
 from grammars.lexicon import UNKNOWN
 from grammars.patience import PatientView
 from grammars.vocabulary import Vocabulary
@@ -19,10 +18,8 @@ from grammars.walk_record import Found, WalkRecord
 _MOST_FORCED: Final = 4096
 
 
-class LazyAutomaton(Protocol):
-    """A `ByteAutomaton` with its table: `rows` [capacity, 256] int32, `UNKNOWN` where `expand` was not asked yet."""
-
-    rows: NDArray[np.int32]
+class LazyAutomaton(Branching, Protocol):
+    """A `ByteAutomaton` with its table."""
 
     @property
     def nbytes(self) -> int: ...
@@ -33,10 +30,6 @@ class LazyAutomaton(Protocol):
     def start(self) -> int: ...
 
     def accepts(self, state: int) -> bool: ...
-
-    def expand(self, states: Iterable[int]) -> None:
-        """Builds the rows of some states; `rows` may be another array afterwards. Raises FuelError."""
-        ...
 
     def complete(self, state: int) -> bytes:
         """A short text that is accepted from a live state. Raises FuelError."""
@@ -56,7 +49,7 @@ class LazyTokenView(PatientView):
     def __init__(self, automaton: LazyAutomaton, vocabulary: Vocabulary, record: WalkRecord | None = None) -> None:
         super().__init__(automaton.start(), record)
         self.automaton, self.vocabulary = automaton, vocabulary
-        self._trie = vocabulary.trie
+        self._masks = BranchMasks(automaton, vocabulary.trie, vocabulary.mask_words)
         self._lock = threading.RLock()
         self._row_of: dict[int, MaskRow] = {}
         self._rows: dict[bytes, MaskRow] = {}
@@ -69,7 +62,7 @@ class LazyTokenView(PatientView):
     def nbytes(self) -> int:
         """Memory of the automaton and of the rows built so far."""
         rows = len(self._rows) * 8 * self.vocabulary.mask_words + 64 * len(self._row_of)
-        return self.automaton.nbytes + self._walk.nbytes + rows
+        return self.automaton.nbytes + self._masks.nbytes + self._walk.nbytes + rows
 
     @property
     def num_states(self) -> int:
@@ -105,8 +98,7 @@ class LazyTokenView(PatientView):
 
     def run(self, state: int, text: bytes) -> int:
         for byte in text:
-            self._expand(state)
-            state = int(self.automaton.rows[state, byte])
+            state = self._step(state, byte)
             if state == DEAD:
                 break
         return state
@@ -117,12 +109,12 @@ class LazyTokenView(PatientView):
     def forced(self, state: int) -> bytes:
         run = bytearray()
         while len(run) < _MOST_FORCED and not self.automaton.accepts(state):
-            self._expand(state)
+            self._step(state, 0)
             follow = np.flatnonzero(self.automaton.rows[state])
             if len(follow) != 1:
                 break
             run.append(int(follow[0]))
-            state = int(self.automaton.rows[state, follow[0]])
+            state = self._step(state, run[-1])
         return bytes(run)
 
     def complete(self, state: int) -> bytes:
@@ -138,20 +130,17 @@ class LazyTokenView(PatientView):
     def _refuel(self) -> None:
         self.automaton.refuel(self._patience, self._deadline)
 
-    def _expand(self, state: int) -> None:
-        if self.automaton.rows[state, 0] == UNKNOWN:
+    def _step(self, state: int, byte: int) -> int:
+        if self.automaton.rows[state, byte] == UNKNOWN:
             with self._lock:
                 self._refuel()
-                self.automaton.expand([state])
+                self.automaton.expand([(state, byte)])
+        return int(self.automaton.rows[state, byte])
 
     def _build(self, state: int) -> MaskRow:
-        trie, row = self._trie, np.zeros(self.vocabulary.mask_words, np.uint32)
-        nodes, states = np.zeros(1, np.int32), np.array([state], np.int32)
         with self._lock:
             self._refuel()
-            while len(nodes):
-                self.automaton.expand(set(states.tolist()))
-                nodes, states = _walk(row, nodes, states, self.automaton.rows, *trie.arrays)
+            row = self._masks.row(state)
             if self.automaton.accepts(state):
                 row = self._with_end(row)
             self.num_built += 1
@@ -211,38 +200,3 @@ class LazyCursor:
 
     def fork(self) -> LazyCursor:
         return LazyCursor(self._view, self._state, self._ended)
-
-
-@njit(cache=True, nogil=True)
-def _walk(row, nodes, states, rows, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
-    """Sets the bits of the tokens below some nodes of the trie, reached in known states.
-
-    Returns the nodes, and their states, below which it could not go since the state is not built.
-    """
-    on_state = np.empty(max_depth + 1, np.int32)
-    on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
-    left_nodes, left_states = np.empty(len(byte), np.int32), np.empty(len(byte), np.int32)
-    num_left = 0
-    for k in range(len(nodes)):
-        on_state[0], on_node[0], on_end[0], top = states[k], child[nodes[k]], child[nodes[k] + 1], 0
-        while top >= 0:
-            node = on_node[top]
-            if node == on_end[top]:
-                top -= 1
-                continue
-            on_node[top] += 1
-            reached = rows[on_state[top], byte[node]]
-            if reached == 0:
-                continue
-            for t in range(low[node], own[node]):
-                token = token_ids[t]
-                row[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
-            if child[node] == child[node + 1]:
-                continue
-            if rows[reached, 0] == -1:
-                left_nodes[num_left], left_states[num_left] = node, reached
-                num_left += 1
-                continue
-            top += 1
-            on_state[top], on_node[top], on_end[top] = reached, child[node], child[node + 1]
-    return left_nodes[:num_left], left_states[:num_left]

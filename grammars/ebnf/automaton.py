@@ -4,29 +4,42 @@ A state is the set of all parses that a text may be in: what each stack is readi
 once, so ambiguity, left recursion, rules that call themselves alone and rules that may be empty need no lookahead and
 no choice. A call at the end of a rule is a jump, for nothing would be left to return to; so right recursion doesn't
 make stacks deeper, and only what a text really nests does. The method is Earley's (1970) over a recursive transition
-network, with Leo's (1991) treatment of right recursion made static.
+network, with Leo's (1991) treatment of right recursion made static. For masks a state is taken apart again into what is
+read, which stands under many stacks, and where that returns to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from grammars.automaton import DEAD
+from grammars.branch_masks import Context
 from grammars.byte_regex import FuelError
-from grammars.ebnf.network import DONE, MAX_SHORTEST, Network, Place
-from grammars.ebnf.readings import NONE, Readings, Step
-from grammars.ebnf.stack import END, Item, Return, Stack
+from grammars.ebnf.network import DONE, MAX_SHORTEST, Network
+from grammars.ebnf.readings import NONE, Actions, Pairs, Readings, Step
+from grammars.ebnf.stack import END, OPEN, Item, Return, Stack
 from grammars.lexicon import UNKNOWN
 
 Parses = frozenset[tuple[Return, int]]
 """Readings under the returns of the rules that they belong to, one for each return."""
 
+_Key = tuple[Parses, frozenset[Return]]
+"""The parses of a state, and the returns of the rules that may have ended with the last byte for good: `END` where the
+text may end, `OPEN` where a branch may."""
+
 _NBYTES: Final = (800, 600, 3000, 300)
 """Bytes of a state, a return, a reading and an expression over bytes, as measured with their entries in tables."""
-_NOWHERE: Final[tuple[Parses, bool]] = (frozenset(), False)
+_NOWHERE: Final[_Key] = (frozenset(), frozenset())
+
+
+class _Moves(NamedTuple):
+    """What bytes do in a state: to each of its readings, and the returns under which that is read."""
+
+    actions: Actions
+    returns: list[list[Return]]
 
 
 class ContextFreeAutomaton:
@@ -39,12 +52,16 @@ class ContextFreeAutomaton:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.rows = np.full((64, 256), UNKNOWN, np.int32)
-        """[capacity, 256] state after a byte; a row of `UNKNOWN` is not built yet."""
+        """[capacity, 256] state after a byte, `UNKNOWN` where nobody asked."""
         self.rows[DEAD] = DEAD
+        self.ending = np.zeros(64, np.bool_)
+        """[capacity] whether a branch may end in a state."""
         self._readings, self._stack = Readings(network), Stack(network)
-        self._ids: dict[tuple[Parses, bool], int] = {_NOWHERE: DEAD}
-        self._states: list[tuple[Parses, bool]] = [_NOWHERE]
-        self._after: dict[frozenset[Item], tuple[Parses, bool]] = {}
+        self._ids: dict[_Key, int] = {_NOWHERE: DEAD}
+        self._states: list[_Key] = [_NOWHERE]
+        self._moves: dict[int, _Moves] = {}
+        self._following: dict[tuple[Context, bool], list[tuple[int, Context]]] = {}
+        self._after: dict[frozenset[Item], _Key] = {}
         self._start = self._state(*self._follow(frozenset([(network.start, END)])))
 
     @property
@@ -67,35 +84,35 @@ class ContextFreeAutomaton:
 
     def step(self, state: int, byte: int) -> int:
         """The state after one more byte, or `DEAD`."""
-        if self.rows[state, 0] == UNKNOWN:
-            self.expand([state])
+        self.expand([(state, byte)])
         return int(self.rows[state, byte])
 
     def accepts(self, state: int) -> bool:
-        return self._states[state][1]
+        return END in self._states[state][1]
 
-    def expand(self, states: Iterable[int]) -> None:
-        """Builds the rows of some states; `rows` may be another array afterwards. Raises FuelError."""
-        for state in states:
-            if self.rows[state, 0] == UNKNOWN:
-                self._build(state)
+    def expand(self, moves: Iterable[tuple[int, int]]) -> None:
+        """Finds where some states lead with some bytes; `rows` may be another array afterwards. Raises FuelError.
+
+        In their rows `UNKNOWN` then stands for live states only.
+        """
+        for state, byte in moves:
+            if self.rows[state, byte] == UNKNOWN:
+                self._expand(state, byte)
 
     def distance(self, state: int) -> int:
         """Bytes of the shortest text that is accepted from a state. Not for `DEAD`."""
-        parses, accepted = self._states[state]
-        return 0 if accepted else min(self._reach(*parse) for parse in parses)
+        return 0 if self.accepts(state) else min(self._reach(*parse) for parse in self._states[state][0])
 
     def complete(self, state: int) -> bytes:
         """A shortest text that is accepted from a state. Not for `DEAD`.
 
         Raises FuelError where it has more than `MAX_SHORTEST` bytes.
         """
-        parses, accepted = self._states[state]
-        if accepted:
+        if self.accepts(state):
             return b""
         if self.distance(state) > MAX_SHORTEST:
             raise FuelError("the shortest completion is too long to be made")
-        back, reading = min(sorted(parses), key=lambda parse: self._reach(*parse))
+        back, reading = min(sorted(self._states[state][0]), key=lambda parse: self._reach(*parse))
         _, expr, after = self._readings.nearest(reading)
         made = bytearray(self.network.shortest.text(expr) + self.network.text(after))
         while (item := self._stack.exit(back)[1]) is not None:
@@ -103,78 +120,117 @@ class ContextFreeAutomaton:
             made += self.network.text(after)
         return bytes(made)
 
+    def branches(self, state: int, fine: bool) -> list[tuple[int, Context]]:
+        """What is read in a state, each as a state in which nothing else is known, and what follows it.
+
+        Fine branches are terminals, which are followed by items; others are readings of a rule, followed by its return.
+        """
+        return self._branches(self._states[state][0], fine)
+
+    def following(self, context: Context, fine: bool) -> list[tuple[int, Context]]:
+        """The same of what follows. Raises FuelError."""
+        found = self._following.get((context, fine))
+        if found is None:
+            items = frozenset([context]) if isinstance(context, tuple) else self._stack.waiting(context)
+            found = self._following[context, fine] = self._branches(self._follow(items)[0], fine)
+        return found
+
+    def spend(self, steps: int) -> None:
+        """Takes fuel. Raises FuelError where none is left."""
+        self.network.arena.spend(steps)
+
     # ---- inside
+
+    def _branches(self, parses: Parses, fine: bool) -> list[tuple[int, Context]]:
+        if not fine:
+            return [(self._open(reading), back) for back, reading in parses]
+        readings = self._readings
+        return [
+            (self._open(readings.of(frozenset([(expr, DONE)]))), (after, back))
+            for back, reading in parses
+            for expr, after in readings[reading]
+        ]
+
+    def _open(self, reading: int) -> int:
+        return self._state(frozenset([(OPEN, reading)]), frozenset())
 
     def _reach(self, back: Return, reading: int) -> int:
         return self._readings.nearest(reading)[0] + self._stack.exit(back)[0]
 
-    def _state(self, parses: Parses, accepted: bool) -> int:
-        key = parses, accepted
+    def _state(self, parses: Parses, ended: frozenset[Return]) -> int:
+        key = parses, ended
         state = self._ids.setdefault(key, len(self._states))
         if state == len(self._states):
             self._states.append(key)
             if state == len(self.rows):
                 self.rows = np.concatenate([self.rows, np.full_like(self.rows, UNKNOWN)])
+                self.ending = np.concatenate([self.ending, np.zeros_like(self.ending)])
+            self.ending[state] = OPEN in ended
         return state
 
-    def _build(self, state: int) -> None:
+    def _expand(self, state: int, byte: int) -> None:
+        moves = self._moves.get(state)
+        if moves is None:
+            moves = self._moves[state] = self._find_moves(state)
+        if steps := moves.actions.steps[moves.actions.classes[byte]]:
+            target = self._target(steps, moves.returns)
+            self.rows[state, moves.actions.classes == moves.actions.classes[byte]] = target
+
+    def _find_moves(self, state: int) -> _Moves:
         under: dict[int, list[Return]] = {}
         for back, reading in self._states[state][0]:
             under.setdefault(reading, []).append(back)
         readings = tuple(sorted(under))
-        returns = [under[reading] for reading in readings]
-        classes, steps = self._readings.steps(readings)
-        targets = [self._target(taken, returns) for taken in steps]
-        self.rows[state] = np.array(targets, np.int32)[classes]
+        actions = self._readings.actions(readings)
+        self.rows[state, actions.dead] = DEAD
+        return _Moves(actions, [under[reading] for reading in readings])
 
     def _target(self, taken: list[Step], returns: list[list[Return]]) -> int:
         """The state after a byte that some readings take, each under some returns."""
         parses: dict[Return, int] = {}
-        ended: set[Item] = set()
+        items: set[Item] = set()
         for index, left, places in taken:
-            self._spend(len(returns[index]))
+            self.spend(len(returns[index]))
             if left != NONE:
                 parses.update(dict.fromkeys(returns[index], left))
             for place in places:
-                ended.update((place, back) for back in returns[index])
-        if not ended:
-            return self._state(frozenset(parses.items()), False)
-        begun, accepted = self._follow(frozenset(ended))
+                items.update((place, back) for back in returns[index])
+        if not items:
+            return self._state(frozenset(parses.items()), frozenset())
+        begun, ended = self._follow(frozenset(items))
         for back, reading in begun:
             parses[back] = self._readings.joined(parses[back], reading) if back in parses else reading
-        return self._state(frozenset(parses.items()), accepted)
+        return self._state(frozenset(parses.items()), ended)
 
-    def _follow(self, items: frozenset[Item]) -> tuple[Parses, bool]:
-        """What is read next after items, and whether the text may end."""
+    def _follow(self, items: frozenset[Item]) -> _Key:
+        """What is read next after items, and what may have ended for good."""
         found = self._after.get(items)
         if found is None:
             found = self._after[items] = self._find_after(items)
         return found
 
-    def _find_after(self, items: frozenset[Item]) -> tuple[Parses, bool]:
-        network, accepted = self.network, False
+    def _find_after(self, items: frozenset[Item]) -> _Key:
+        ended: set[Return] = set()
         seen, waiting = set(items), list(items)
         calling: set[Item] = set()
-        pairs: dict[Return, list[tuple[int, Place]]] = {}
+        parses: dict[Return, int] = {}
         while waiting:
             place, back = waiting.pop()
-            reach = network.reach(place)
-            if reach.terminals:
-                pairs.setdefault(back, []).extend(reach.terminals)
+            reach = self.network.reach(place)
+            self._add(parses, back, reach.terminals)
             calling.update((caller, back) for caller in reach.calling)
-            self._spend(1 + len(reach.calling))
-            if place == DONE:
-                accepted = accepted or back == END
+            self.spend(1 + len(reach.calling))
+            if reach.ends:
+                if back in (END, OPEN):
+                    ended.add(back)
                 new = self._stack.waiting(back) - seen
                 seen |= new
                 waiting += new
-            elif reach.skip is not None and (reach.skip, back) not in seen:
-                seen.add((reach.skip, back))
-                waiting.append((reach.skip, back))
         for rule, back in self._stack.begun(frozenset(calling)).items() if calling else ():
-            if terminals := network.edges(~rule).terminals:
-                pairs.setdefault(back, []).extend(terminals)
-        return frozenset((back, self._readings.of(frozenset(one))) for back, one in pairs.items()), accepted
+            self._add(parses, back, self.network.edges(~rule).terminals)
+        return frozenset(parses.items()), frozenset(ended)
 
-    def _spend(self, steps: int) -> None:
-        self.network.arena.spend(steps)
+    def _add(self, parses: dict[Return, int], back: Return, pairs: Pairs) -> None:
+        if pairs:
+            reading = self._readings.of(pairs)
+            parses[back] = self._readings.joined(parses[back], reading) if back in parses else reading

@@ -128,9 +128,9 @@ class Grammar:
 class Expressions:
     """The table of expressions while it is made."""
 
-    def __init__(self) -> None:
-        self.table: list[Expression] = []
-        self._numbers: dict[Expression, int] = {}
+    def __init__(self, known: Sequence[Expression] = ()) -> None:
+        self.table: list[Expression] = list(known)
+        self._numbers: dict[Expression, int] = {expression: number for number, expression in enumerate(known)}
 
     def add(self, expression: Expression) -> int:
         number = self._numbers.setdefault(expression, len(self.table))

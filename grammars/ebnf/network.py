@@ -3,7 +3,8 @@
 A terminal is a maximal regular part of a right-hand side, as one expression over bytes. What is left to read of a rule
 is a sequence of parts; its partial derivatives (Antimirov 1996) by terminals and by calls of rules are the edges of the
 network, so that counted repetitions stay counted and only the counts that a text reaches are ever made. Edges stand for
-texts that are not empty; a place whose first part may be empty has a way past it beside its edges.
+texts that are not empty; a place whose first part may be empty has a way past it beside its edges. Rules that reach
+themselves are called; others are read in place, for their sequences stay finitely many.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from typing import Final, NamedTuple
 from grammars.byte_regex import EMPTY, ByteRegexes
 from grammars.ebnf.conversion import convert
 from grammars.ebnf.grammar import Grammar
-from grammars.ebnf.parts import ALTERNATIVES, CALL, SERIES, TERMINAL, Parts
+from grammars.ebnf.parts import ALTERNATIVES, CALL, REPETITION, SERIES, TERMINAL, UNBOUNDED, Parts
+from grammars.ebnf.recursion import calls_in_order, without_recursion_at_ends
 from grammars.shortest import NEVER, ShortestTexts
 from grammars.spec import GrammarError
 
 MAX_SHORTEST: Final = 1 << 20
 """Bytes that the shortest text of a grammar may have."""
+
+_MOST_INLINED: Final = 256
+"""Places of a rule that is read in place of its calls."""
+_MOST_FIRST: Final = 16
+"""Symbols that it may begin with, which are many where much of it may be empty."""
 
 Place = int
 """A sequence of parts left to read, by its number; `~rule` is the beginning of a rule, where something must be read."""
@@ -32,7 +39,7 @@ class Edges(NamedTuple):
 
     skip: Place | None
     """The place after the first part, where that may be empty."""
-    terminals: tuple[tuple[int, Place], ...]
+    terminals: frozenset[tuple[int, Place]]
     """Expressions over bytes, and the places after them."""
     calls: tuple[tuple[int, Place], ...]
     """Rules, and the places after them, of which none is `DONE`."""
@@ -41,10 +48,11 @@ class Edges(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """What a place leads to where its last calls are jumps, which leave the rule for the one called."""
+    """What a place leads to past what may be empty, and with its last calls as jumps to the rules called."""
 
-    skip: Place | None
-    terminals: tuple[tuple[int, Place], ...]
+    ends: bool
+    """Whether the rule may end here."""
+    terminals: frozenset[tuple[int, Place]]
     calling: tuple[Place, ...]
     """The places that call rules and go on after them."""
 
@@ -67,7 +75,9 @@ class Network:
         self._edges: dict[Place, Edges] = {}
         self._reaches: dict[Place, Reach] = {}
         self._predicted: dict[frozenset[int], tuple[int, ...]] = {}
-        names = convert(grammar, self.arena, self._parts)
+        self._inlined: set[int] = set()
+        """Rules of which a call is read as what they stand for."""
+        names = convert(without_recursion_at_ends(grammar), self.arena, self._parts)
         self._parts.measure()
         if (endless := self._parts.endless()) is not None:
             raise grammar.endless(names[endless])
@@ -76,8 +86,7 @@ class Network:
             root = grammar.rules[grammar.root]
             message = f"The grammar is too large: its shortest text is longer than {MAX_SHORTEST} bytes; lower a count."
             raise GrammarError("grammar_too_large", message, line=root.line, column=root.column)
-        for part in range(len(self._parts)):  # parts before wholes, so that nothing recurses later
-            self._first(part)
+        self._inline()
 
     def least(self, place: Place) -> int:
         """Bytes of the shortest text from a place to the end of its rule. The place is no beginning."""
@@ -96,17 +105,18 @@ class Network:
     def reach(self, place: Place) -> Reach:
         found = self._reaches.get(place)
         if found is None:
-            places = dict.fromkeys([place])
+            edges = {place: self.edges(place)}
             waiting = [place]
             while waiting:
-                new = [~rule for rule in self.edges(waiting.pop()).last_calls if ~rule not in places]
-                places.update(dict.fromkeys(new))
-                waiting += new
-            edges = {one: self.edges(one) for one in places}
+                skip, _, _, last_calls = edges[waiting.pop()]
+                for one in (*(() if skip is None else (skip,)), *(~rule for rule in last_calls)):
+                    if one not in edges:
+                        edges[one] = self.edges(one)
+                        waiting.append(one)
             found = self._reaches[place] = Reach(
-                skip=edges[place].skip,
-                terminals=tuple(pair for one in edges.values() for pair in one.terminals),
-                calling=tuple(one for one in places if edges[one].calls),
+                ends=DONE in edges,
+                terminals=frozenset(pair for one in edges.values() for pair in one.terminals),
+                calling=tuple(one for one in edges if edges[one].calls),
             )
         return found
 
@@ -126,13 +136,47 @@ class Network:
 
     # ---- inside
 
+    def _inline(self) -> None:
+        """Finds the first symbols of all parts, those of rules before their calls, so that nothing recurses later.
+
+        A rule that closes no circle is read in place of its calls, unless that would make too many places: the
+        sequences of parts that are left to read then are what a stack would hold, and equal ones are one.
+        """
+        parts = self._parts
+        ordered, recursive = calls_in_order([parts.called(body) for body in parts.bodies])
+        sizes: dict[int, int] = {}
+        for rule in ordered:
+            inside = parts.beneath(parts.bodies[rule])
+            for part in inside:
+                sizes[part] = self._size(part, sizes)
+                self._first(part)
+            body = inside[-1]
+            if rule not in recursive and sizes[body] <= _MOST_INLINED and len(self._first(body)) <= _MOST_FIRST:
+                self._inlined.add(rule)
+
+    def _size(self, part: int, sizes: dict[int, int]) -> int:
+        """About how many places there are in a part. A list `x ("," x)*` counts x once, for it goes on alike."""
+        kind, *rest = self._parts.keys[part]
+        if kind == TERMINAL:
+            return 1
+        if kind == CALL:
+            return sizes[self._parts.bodies[rest[0]]] if rest[0] in self._inlined else 1
+        if kind == REPETITION:
+            return sizes[rest[0]]
+        total = sum(sizes[one] for one in rest)
+        if kind == SERIES and (again := self._parts.keys[rest[-1]])[0] == REPETITION and again[3] == UNBOUNDED:
+            once, *_ = reversed(self._parts.keys[again[1]])
+            if self._parts.keys[again[1]][0] == SERIES and once == rest[-2]:
+                total -= sizes[once]
+        return total
+
     def _find_edges(self, place: Place) -> Edges:
         part, rest = self._sequences[place] if place >= 0 else (self._parts.bodies[~place], DONE)
         firsts = self._first(part) if place != DONE else ()
         found = [(*self._parts.keys[symbol], self._append(after, rest)) for symbol, after in firsts]
         return Edges(
             skip=rest if place > DONE and not self._parts.least[part] else None,
-            terminals=tuple((expr, after) for kind, expr, after in found if kind == TERMINAL),
+            terminals=frozenset((expr, after) for kind, expr, after in found if kind == TERMINAL),
             calls=tuple((rule, after) for kind, rule, after in found if kind == CALL and after != DONE),
             last_calls=tuple(rule for kind, rule, after in found if kind == CALL and after == DONE),
         )
@@ -147,6 +191,8 @@ class Network:
 
     def _find_first(self, part: int) -> Sequence[tuple[int, Place]]:
         kind, *rest = self._parts.keys[part]
+        if kind == CALL and rest[0] in self._inlined:
+            return self._first(self._parts.bodies[rest[0]])
         if kind in (TERMINAL, CALL):
             return [(part, DONE)] if (kind, rest[0]) != (TERMINAL, EMPTY) else []
         if kind == ALTERNATIVES:

@@ -134,6 +134,20 @@ class Parts:
             self._best[part] = rest[lengths.index(min(lengths))]
         return min(lengths)
 
+    def beneath(self, part: int) -> list[int]:
+        """A part and those that it is made of, ascending; what rules stand for is none of it."""
+        seen, waiting = {part}, [part]
+        while waiting:
+            one = waiting.pop()
+            new = set(() if self.keys[one][0] == CALL else self._inside(one)) - seen
+            seen |= new
+            waiting += new
+        return sorted(seen)
+
+    def called(self, part: int) -> list[int]:
+        """The rules that are called in a part."""
+        return [self.keys[one][1] for one in self.beneath(part) if self.keys[one][0] == CALL]
+
     def endless(self) -> int | None:
         """A rule that no text can be derived from, on the circle that keeps it from ending; None where all end."""
         for rule, part in enumerate(self.bodies):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from grammars.byte_regex import EMPTY, NOTHING
@@ -28,10 +30,21 @@ class Step(NamedTuple):
     """The places after the terminals that may have ended with this byte."""
 
 
+class Actions(NamedTuple):
+    """What bytes do to some readings together."""
+
+    classes: NDArray[np.int32]
+    """[256] the class of each byte."""
+    steps: list[list[Step]]
+    """For each class, what its bytes do to the readings that take them."""
+    dead: NDArray[np.bool_]
+    """[256] whether none takes a byte."""
+
+
 class _Row(NamedTuple):
     """[256] the class of each byte, and for each class what is left of a reading, and the places after what ended."""
 
-    classes: NDArray[np.intp]
+    classes: NDArray[np.int32]
     outcomes: list[tuple[int, tuple[Place, ...]]]
 
 
@@ -43,12 +56,15 @@ class Readings:
         self._ids: dict[Pairs, int] = {frozenset(): NONE}
         self._pairs: list[Pairs] = [frozenset()]
         self._rows: dict[int, _Row] = {}
-        self._steps: dict[tuple[int, ...], tuple[NDArray[np.intp], list[list[Step]]]] = {}
+        self._actions: dict[tuple[int, ...], Actions] = {}
         self._joined: dict[tuple[int, int], int] = {}
         self._nearest: dict[int, tuple[int, int, Place]] = {}
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    def __getitem__(self, reading: int) -> Pairs:
+        return self._pairs[reading]
 
     def of(self, pairs: Pairs) -> int:
         """The reading of some pairs; those with one place after them become one."""
@@ -57,7 +73,8 @@ class Readings:
             exprs: dict[Place, list[int]] = {}
             for expr, after in pairs:
                 exprs.setdefault(after, []).append(expr)
-            merged = frozenset((self._network.arena.union(*one), after) for after, one in exprs.items())
+            union = self._network.arena.union
+            merged = frozenset((union(*one) if one[1:] else one[0], after) for after, one in exprs.items())
             made = self._ids[pairs] = self._ids.setdefault(merged, len(self._pairs))
             if made == len(self._pairs):
                 self._pairs.append(merged)
@@ -71,14 +88,11 @@ class Readings:
             made = self._joined[key] = self.of(self._pairs[one] | self._pairs[other])
         return made
 
-    def steps(self, readings: tuple[int, ...]) -> tuple[NDArray[np.intp], list[list[Step]]]:
-        """[256] the class of each byte, and what the bytes of each class do to the readings that take them.
-
-        Raises FuelError.
-        """
-        found = self._steps.get(readings)
+    def actions(self, readings: tuple[int, ...]) -> Actions:
+        """What bytes do to some readings, each by its index. Raises FuelError."""
+        found = self._actions.get(readings)
         if found is None:
-            found = self._steps[readings] = self._combined([self._row(reading) for reading in readings])
+            found = self._actions[readings] = self._combined([self._row(reading) for reading in readings])
         return found
 
     def nearest(self, reading: int) -> tuple[int, int, Place]:
@@ -92,15 +106,14 @@ class Readings:
             )
         return found
 
-    def _combined(self, rows: list[_Row]) -> tuple[NDArray[np.intp], list[list[Step]]]:
-        if not rows:
-            return np.zeros(256, np.intp), [[]]
-        columns, classes = np.unique(np.stack([row.classes for row in rows]), axis=1, return_inverse=True)
-        combined = []
-        for column in columns.T.tolist():
+    def _combined(self, rows: list[_Row]) -> Actions:
+        classes, columns = _classes([row.classes for row in rows])
+        steps = []
+        for column in columns:
             taken = [(index, *row.outcomes[k]) for index, (row, k) in enumerate(zip(rows, column, strict=True))]
-            combined.append([Step(*one) for one in taken if one[1] != NONE or one[2]])
-        return classes.reshape(256), combined
+            steps.append([Step(*one) for one in taken if one[1] != NONE or one[2]])
+        dead = np.array([not taken for taken in steps])[classes]
+        return Actions(classes, steps, dead)
 
     def _row(self, reading: int) -> _Row:
         row = self._rows.get(reading)
@@ -109,13 +122,41 @@ class Readings:
         return row
 
     def _build(self, pairs: list[tuple[int, Place]]) -> _Row:
-        arena = self._network.arena
-        after = np.stack([arena.row(expr) for expr, _ in pairs])  # [num_pairs, 256]
-        columns, classes = np.unique(after, axis=1, return_inverse=True)
+        arena, places = self._network.arena, [place for _, place in pairs]
+        classes, columns = _classes([arena.row(expr) for expr, _ in pairs])
         outcomes = []
-        for column in columns.T.tolist():
-            targets = list(zip(column, (place for _, place in pairs), strict=True))
+        for column in columns:
+            targets = list(zip(column, places, strict=True))
             left = frozenset(pair for pair in targets if pair[0] not in (NOTHING, EMPTY))
             ended = dict.fromkeys(place for expr, place in targets if arena.accepts(expr))
             outcomes.append((self.of(left), tuple(ended)))
-        return _Row(classes.reshape(256), outcomes)
+        return _Row(classes, outcomes)
+
+
+def _classes(rows: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int32], list[list[int]]]:
+    """[256] which columns of some rows are equal, by class, and the column of each class."""
+    table = np.stack(rows) if rows else np.empty((0, 256), np.int32)
+    classes, firsts = _equal_columns(table)
+    return classes, table[:, firsts].T.tolist()
+
+
+@njit(cache=True, nogil=True)
+def _equal_columns(table):  # type: ignore[no-untyped-def]
+    """The class of each column of a table, and the first column of each class."""
+    num_rows, num_columns = table.shape
+    classes, firsts = np.empty(num_columns, np.int32), np.empty(num_columns, np.int32)
+    num_classes = 0
+    for column in range(num_columns):
+        found = 0
+        while found < num_classes:
+            row = 0
+            while row < num_rows and table[row, column] == table[row, firsts[found]]:
+                row += 1
+            if row == num_rows:
+                break
+            found += 1
+        if found == num_classes:
+            firsts[found] = column
+            num_classes += 1
+        classes[column] = found
+    return classes, firsts[:num_classes].copy()

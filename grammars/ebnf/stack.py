@@ -17,6 +17,8 @@ Return = int
 """The number of a rule begun at a node."""
 END: Return = 0
 """The return of the root: the end of the text."""
+OPEN: Return = 1
+"""The return of a rule of which nobody knows what follows it."""
 
 _MOST_COMPARED: Final = 4
 """Nodes that a new one is compared with."""
@@ -34,9 +36,9 @@ class Stack:
         self._items: list[frozenset[Item]] = []
         self._begun: list[dict[int, Return]] = []
         """For each node the rules that begin there, with their returns."""
-        self._origins: list[int] = [0]
-        """The node of each return."""
-        self._waiting: list[frozenset[Item]] = [frozenset()]
+        self._origins: list[int] = [0, 0]
+        """The node of each return; `END` and `OPEN` have none."""
+        self._waiting: list[frozenset[Item]] = [frozenset(), frozenset()]
         self._exits: dict[Return, tuple[int, Item | None]] = {END: (0, None)}
 
     def __len__(self) -> int:
@@ -54,7 +56,7 @@ class Stack:
         return known
 
     def waiting(self, back: Return) -> frozenset[Item]:
-        """The items that go on once the rule of a return has been read; none for `END`."""
+        """The items that go on once the rule of a return has been read; none for `END` and `OPEN`."""
         return self._waiting[back]
 
     def exit(self, back: Return) -> tuple[int, Item | None]:
@@ -85,7 +87,7 @@ class Stack:
         self._begun.append(begun)
         self._origins += [node] * len(begun)
         self._waiting += self._waits(items, begun)
-        outers = {self._origins[back] for _, back in items if back != END}
+        outers = {self._origins[back] for _, back in items if back > OPEN}
         for outer in sorted(outers)[-_MOST_COMPARED:]:
             if begun.keys() <= self._begun[outer].keys():
                 same = {back: self._begun[outer][rule] for rule, back in begun.items()}

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from ebnf_grammars import TABLES, accepts, from_gbnf
-from grammar_cases import byte_vocabulary
+from grammar_cases import allowed, byte_vocabulary
 
 from grammars.automaton import DEAD
 from grammars.ebnf.automaton import ContextFreeAutomaton
+from grammars.lazy_view import LazyTokenView
 
 
 class Peer:
@@ -30,6 +31,20 @@ class Peer:
         compiler = xgrammar.GrammarCompiler(tokenizer, max_threads=1, cache_enabled=False)
         self._compiled: Any = compiler.compile_grammar(text, root_rule_name="root")
         self._matcher_of = xgrammar.GrammarMatcher
+
+    def rows(self, text: bytes) -> list[list[int]]:
+        """The tokens allowed before each byte of a text of the language, and after it."""
+        import xgrammar
+
+        matcher, size = self._matcher_of(self._compiled), byte_vocabulary().size
+        found = []
+        for byte in [*text, None]:
+            bitmask = xgrammar.allocate_token_bitmask(1, size)
+            matcher.fill_next_token_bitmask(bitmask)
+            found.append([token for token in allowed(bitmask[0].numpy()) if token < size])
+            if byte is not None:
+                assert matcher.accept_token(byte)
+        return found
 
     def accepts(self, text: bytes) -> bool:
         matcher = self._matcher_of(self._compiled)
@@ -82,6 +97,20 @@ def test_we_and_xgrammar_agree_on_the_tables(name: str) -> None:
     peer = Peer(grammar)
     assert [text for text in good if not peer.accepts(text.encode())] == []
     assert [text for text in bad if peer.accepts(text.encode())] == []
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_we_and_xgrammar_allow_the_same_tokens(name: str) -> None:
+    grammar, texts, _ = TABLES[name]
+    peer, vocabulary = Peer(grammar), byte_vocabulary()
+    view = LazyTokenView(from_gbnf(grammar), vocabulary)
+    for text in texts:
+        cursor = view.cursor()
+        for byte, wanted in zip([*text.encode(), vocabulary.eos_ids[0]], peer.rows(text.encode()), strict=True):
+            assert [token for token in allowed(cursor.mask_row()) if token not in vocabulary.special_ids] == [
+                token for token in wanted if token not in vocabulary.special_ids
+            ]
+            assert cursor.advance(byte)
 
 
 @pytest.mark.slow

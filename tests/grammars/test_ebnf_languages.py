@@ -8,6 +8,7 @@ import tracemalloc
 
 import pytest
 from ebnf_grammars import (
+    ARITHMETIC,
     ARITHMETIC_LARK,
     C_EXPRESSION,
     JSON,
@@ -22,6 +23,7 @@ from ebnf_grammars import (
 from grammar_cases import allowed
 
 from grammars.automaton import DEAD
+from grammars.branch_masks import BranchMasks
 from grammars.byte_regex import FuelError
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.lazy_view import LazyTokenView
@@ -224,6 +226,21 @@ def test_masks_allow_the_tokens_whose_bytes_can_follow(grammar: str, vocabulary:
         if not texts:
             break
         state = view.advance(state, rng.choice(sorted(texts)))
+
+
+@pytest.mark.parametrize(
+    ("grammar", "outer", "inner"), [(C_EXPRESSION, "f(-", "a"), (JSON, '[{"a":', '"x"'), (ARITHMETIC, "(1+", "2")]
+)
+def test_masks_at_another_depth_of_nesting_need_no_new_walks(
+    grammar: str, outer: str, inner: str, vocabulary: Vocabulary
+) -> None:
+    automaton = from_gbnf(grammar)
+    masks = BranchMasks(automaton, vocabulary.trie, vocabulary.mask_words)
+    rows = [masks.row(reached(automaton, text.encode())) for text in (outer * 4, outer * 4 + inner)]
+    before = masks.nbytes
+    deeper = [masks.row(reached(automaton, text.encode())) for text in (outer * 9, outer * 9 + inner)]
+    assert masks.nbytes == before
+    assert [row.tolist() for row in rows] == [row.tolist() for row in deeper]
 
 
 def walk(automaton: ContextFreeAutomaton, rng: random.Random, num_bytes: int) -> bytes:

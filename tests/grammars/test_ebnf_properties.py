@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from ebnf_grammars import from_gbnf, reached
+from grammar_cases import allowed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grammars.automaton import DEAD
+from grammars.branch_masks import BranchMasks
 from grammars.spec import GrammarError
+from grammars.trie import TokenTrie
 
 LENGTH = 5
 """Texts over `ab` of up to so many bytes are compared, all of them."""
@@ -37,6 +40,10 @@ WORDS = st.sampled_from(["a", "b", "ab", ""]).map(lambda text: ("text", text))
 TREES = st.recursive(st.one_of(WORDS, CALLS, CALLS), grown, max_leaves=9)
 BODIES = st.one_of(TREES, st.tuples(TREES, WORDS).map(lambda pair: ("any", *pair)))
 GRAMMARS = st.lists(BODIES, min_size=NUM_RULES, max_size=NUM_RULES)
+
+
+TOKENS = [word.encode() for size in range(1, 6) for word in map("".join, itertools.product("ab", repeat=size))]
+TRIE = TokenTrie.of(TOKENS)
 
 
 def spelled(tree: Tree) -> str:
@@ -144,3 +151,21 @@ def test_every_verdict_and_every_distance_is_that_of_the_enumerated_language(gra
             if rests or length + distance <= LENGTH:
                 assert distance == min(rests)
                 assert prefix + completion.decode() in wanted
+
+
+@pytest.mark.parametrize(("large", "most_branches"), [(0, 500), (20, 500), (1000, 500), (20, 4)])
+@settings(deadline=None, max_examples=60)
+@given(GRAMMARS)
+def test_every_mask_allows_the_tokens_whose_bytes_can_follow_however_finely_it_is_put_together(
+    large: int, most_branches: int, grammar: list[Tree]
+) -> None:
+    if not all_end(grammar):
+        return
+    automaton = from_gbnf("\n".join(f"r{rule} ::= {spelled(tree)}" for rule, tree in enumerate(grammar)), "r0")
+    masks = BranchMasks(automaton, TRIE, (len(TOKENS) + 31) // 32, large, most_branches)
+    for length in range(3):
+        for prefix in itertools.product(b"ab", repeat=length):
+            state = reached(automaton, bytes(prefix))
+            if state != DEAD:
+                wanted = [k for k, token in enumerate(TOKENS) if reached(automaton, token, state) != DEAD]
+                assert list(allowed(masks.row(state).view("int32"))) == wanted
