@@ -20,6 +20,8 @@ from grammars.char_counts import BETWEEN, STEPS, CharCounts
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
 UNCOUNTED: Final = -1
+EAGER, OPEN, BOUNDARY, REST, LOOPS = range(5)
+"""Columns of `Lexicon.facts`."""
 NO_TAGS: Final = 0
 """The number of the empty set of tags."""
 
@@ -47,16 +49,14 @@ class Lexicon:
         """The sets of tags by number, each ascending."""
         self.rows = np.full((64, 256), UNKNOWN, np.int32)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
-        self.eager = np.zeros(64, np.int32)
-        """[capacity] the tags of the eager readings that are complete, which ends the lexeme; or `NO_TAGS`."""
-        self.open = np.zeros(64, np.int32)
-        """[capacity] the tags of the open readings that are complete, so that the lexeme may end; or `NO_TAGS`."""
-        self.boundary = np.zeros(64, np.bool_)
-        """[capacity] whether the lexeme stands between two characters of a string in which they are counted."""
-        self.rest = np.zeros(64, np.int32)
-        """[capacity] the fewest characters that begin before such a string can end."""
-        self.loops = np.zeros(64, np.int32)
-        """[capacity] the kinds of bytes at which the lexeme stays as it is; none before its row is built."""
+        self.facts = np.zeros((64, 5), np.int32)
+        """[capacity, 5] of each lexeme, by the names of the columns:
+
+        `EAGER`, the tags of the eager readings that are complete, which ends the lexeme, or `NO_TAGS`; `OPEN`, the tags
+        of the open readings that are complete, so that the lexeme may end, or `NO_TAGS`; `BOUNDARY`, 1 where it stands
+        between two characters of a string in which they are counted; `REST`, the fewest characters that begin before
+        such a string can end; `LOOPS`, the kinds of bytes at which it stays as it is, none before its row is built.
+        """
         self.lexeme(())
         self.rows[DEAD] = DEAD
 
@@ -66,7 +66,7 @@ class Lexicon:
     @property
     def nbytes(self) -> int:
         """Memory of all lexemes; an estimate."""
-        return self.rows.nbytes + (400 + 5 * 4) * len(self._readings)
+        return self.rows.nbytes + self.facts.nbytes + 400 * len(self._readings)
 
     def lexeme(self, readings: tuple[Reading, ...]) -> int:
         """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone."""
@@ -82,19 +82,28 @@ class Lexicon:
         if made < len(self._readings):
             return made
         self._readings.append(key)
-        if made == len(self.eager):
-            self.rows = grown(self.rows, UNKNOWN)
-            self.eager, self.open = grown(self.eager, NO_TAGS), grown(self.open, NO_TAGS)
-            self.boundary, self.rest = grown(self.boundary, False), grown(self.rest, 0)
-            self.loops = grown(self.loops, 0)
-        self.eager[made] = self.tags(*{reading.tag for reading in ended if reading.eager})
-        self.open[made] = self.tags(*{reading.tag for reading in ended if not reading.eager})
-        self.boundary[made], self.rest[made] = is_counted and key[0].place == BETWEEN, rest
+        if made == len(self.rows):
+            self.rows, self.facts = grown(self.rows, UNKNOWN), grown(self.facts, 0)
+        self.facts[made, EAGER] = self.tags(*{reading.tag for reading in ended if reading.eager})
+        self.facts[made, OPEN] = self.tags(*{reading.tag for reading in ended if not reading.eager})
+        self.facts[made, BOUNDARY], self.facts[made, REST] = is_counted and key[0].place == BETWEEN, rest
         return made
 
     def readings(self, lexeme: int) -> tuple[Reading, ...]:
         """What is left to be read."""
         return self._readings[lexeme]
+
+    def ends_with(self, lexeme: int) -> int:
+        """The tags with which a lexeme has ended, or `NO_TAGS`."""
+        return int(self.facts[lexeme, EAGER])
+
+    def may_end_with(self, lexeme: int) -> int:
+        """The tags with which a lexeme may end here, or `NO_TAGS`."""
+        return int(self.facts[lexeme, OPEN])
+
+    def is_boundary(self, lexeme: int) -> bool:
+        """Whether a lexeme stands between two characters that are counted."""
+        return bool(self.facts[lexeme, BOUNDARY])
 
     def exprs(self, lexeme: int) -> list[int]:
         """The expressions that are read."""
@@ -131,7 +140,7 @@ class Lexicon:
             for spans in CHARS_BEYOND_ASCII:
                 if self._returns(lexeme, spans, lexeme):
                     loops |= int(KIND_OF[spans[0][0]])
-        self.loops[lexeme] = loops
+        self.facts[lexeme, LOOPS] = loops
 
     def _after(self, readings: tuple[Reading, ...], column: tuple[int, ...]) -> int:
         """The lexeme of what is left of some readings; `column` has the expression of each, and the place."""

@@ -19,12 +19,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
-from grammars.lexicon import UNKNOWN, Lexicon, grown
-from grammars.words import ALL_WORDS, NO_NODE, WordTries, child_of
+from grammars.lexicon import BOUNDARY, EAGER, OPEN, REST, UNKNOWN, Lexicon, grown
+from grammars.words import ALL_WORDS, LABEL, NO_NODE, WordTries, child_of
 
 NO_PHASE: Final = -2
 """In the table of phases: nothing may follow."""
 LABEL_SHIFT: Final = 20
+LEXEME, ROOT, TOTALS, LEAST, MOST, DISTINCT, DEPTH = range(7)
+"""Columns of the table of phases."""
 
 Place = tuple[int, int, int]
 """A phase, a lexeme, and a node of the words or a number of characters."""
@@ -74,26 +76,12 @@ class Phases(Protocol):
 class Tables(NamedTuple):
     """All that stepping reads. Shapes as in `Lexicon`, `WordTries` and `Machine`."""
 
-    lexeme_rows: NDArray[np.int32]
-    eager: NDArray[np.int32]
-    open: NDArray[np.int32]
-    boundary: NDArray[np.bool_]
-    rest: NDArray[np.int32]
-    loops: NDArray[np.int32]
-    phase_lexeme: NDArray[np.int32]
-    phase_root: NDArray[np.int32]
-    phase_totals: NDArray[np.int32]
-    phase_least: NDArray[np.int32]
-    phase_most: NDArray[np.int32]
-    phase_distinct: NDArray[np.bool_]
-    phase_depth: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    lexemes: NDArray[np.int32]
+    phases: NDArray[np.int32]
     follow_keys: NDArray[np.int64]
     follow_phases: NDArray[np.int32]
-    word_byte: NDArray[np.uint8]
-    word_child: NDArray[np.int32]
-    word_low: NDArray[np.int32]
-    word_high: NDArray[np.int32]
-    word_label: NDArray[np.int32]
+    words: NDArray[np.int32]
     totals: NDArray[np.int32]
 
 
@@ -102,13 +90,8 @@ class Machine:
 
     def __init__(self, lexicon: Lexicon, words: WordTries, phases: Phases) -> None:
         self.lexicon, self.words, self._phases = lexicon, words, phases
-        self._phase_lexeme = np.zeros(16, np.int32)
-        self._phase_root = np.full(16, NO_NODE, np.int32)
-        self._phase_totals = np.full(16, ALL_WORDS, np.int32)
-        self._phase_least = np.zeros(16, np.int32)
-        self._phase_most = np.full(16, -1, np.int32)
-        self._phase_distinct = np.zeros(16, np.bool_)
-        self._phase_depth = np.zeros(16, np.int32)
+        self._phase_facts = np.zeros((16, 7), np.int32)
+        """[capacity, 7] the numbers of the phases; the columns are `LEXEME` and those after it."""
         self.phases: list[Phase] = []
         """By number, as far as they were met."""
         self._follow_keys = np.full(64, -1, np.int64)
@@ -134,7 +117,7 @@ class Machine:
 
     def accepts(self, state: int) -> bool:
         phase, lexeme, _ = self.places[state]
-        return state != DEAD and self.phases[phase].may_end and bool(self.lexicon.open[lexeme])
+        return state != DEAD and self.phases[phase].may_end and bool(self.lexicon.may_end_with(lexeme))
 
     def phase(self, state: int) -> Phase:
         """The phase of a state other than `DEAD`."""
@@ -143,8 +126,8 @@ class Machine:
     @property
     def nbytes(self) -> int:
         """Memory of what was built, but for the lexemes; an estimate."""
-        arrays = (self._follow_keys, self._follow_phases, self._phase_lexeme, self.words.byte, self.words.child)
-        return 300 * len(self.places) + 4000 * len(self.phases) + 3 * sum(array.nbytes for array in arrays)
+        arrays = (self._follow_keys, self._follow_phases, self._phase_facts, self.words.nodes, self.words.totals)
+        return 300 * len(self.places) + 4000 * len(self.phases) + sum(array.nbytes for array in arrays)
 
     def only_byte(self, state: int) -> int | None:
         """The one byte that may follow a state; None where there are none, or several. Raises FuelError."""
@@ -208,31 +191,17 @@ class Machine:
 
     def entry(self, phase: int) -> Place:
         """Where a phase begins."""
-        return phase, int(self._phase_lexeme[phase]), max(int(self._phase_root[phase]), 0)
+        return phase, self.phases[phase].lexeme, max(self.phases[phase].root, 0)
 
     def tables(self) -> Tables:
         lexicon, words = self.lexicon, self.words
         return Tables(
             lexicon.rows,
-            lexicon.eager,
-            lexicon.open,
-            lexicon.boundary,
-            lexicon.rest,
-            lexicon.loops,
-            self._phase_lexeme,
-            self._phase_root,
-            self._phase_totals,
-            self._phase_least,
-            self._phase_most,
-            self._phase_distinct,
-            self._phase_depth,
+            lexicon.facts,
+            self._phase_facts,
             self._follow_keys,
             self._follow_phases,
-            words.byte,
-            words.child,
-            words.low,
-            words.high,
-            words.label,
+            words.nodes,
             words.totals,
         )
 
@@ -262,17 +231,13 @@ class Machine:
 
     def _note(self, phase: Phase) -> None:
         number = phase.number
-        while number >= len(self._phase_lexeme):
-            self._phase_lexeme, self._phase_root = grown(self._phase_lexeme, 0), grown(self._phase_root, NO_NODE)
-            self._phase_totals = grown(self._phase_totals, ALL_WORDS)
-            self._phase_least, self._phase_most = grown(self._phase_least, 0), grown(self._phase_most, -1)
-            self._phase_distinct, self._phase_depth = grown(self._phase_distinct, False), grown(self._phase_depth, 0)
+        while number >= len(self._phase_facts):
+            self._phase_facts = grown(self._phase_facts, 0)
         if number == len(self.phases):
             self.phases.append(phase)
-            self._phase_lexeme[number], self._phase_root[number] = phase.lexeme, phase.root
-            self._phase_totals[number] = phase.totals
-            self._phase_least[number], self._phase_most[number] = phase.least, phase.most
-            self._phase_distinct[number], self._phase_depth[number] = phase.is_distinct, phase.depth
+            self._phase_facts[number, [LEXEME, ROOT, TOTALS]] = phase.lexeme, phase.root, phase.totals
+            self._phase_facts[number, [LEAST, MOST]] = phase.least, phase.most
+            self._phase_facts[number, [DISTINCT, DEPTH]] = phase.is_distinct, phase.depth
 
 
 @njit(cache=True, nogil=True)
@@ -296,34 +261,32 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
     while True:
         following = 0
         if lexeme > 0:
-            following = t.lexeme_rows[lexeme, byte]
+            following = t.rows[lexeme, byte]
             if following < 0:
                 return -2, lexeme, np.int64(-1)
-        rooted = t.phase_root[phase] >= 0
+        rooted = t.phases[phase, ROOT] >= 0
         node, label = -1, 0
         if rooted and extra >= 0:
-            node = child_of(
-                extra, byte, t.phase_totals[phase], t.word_byte, t.word_child, t.word_low, t.word_high, t.totals
-            )
+            node = child_of(extra, byte, t.phases[phase, TOTALS], t.words, t.totals)
             if node >= 0:
-                label = t.word_label[node]
+                label = t.words[node, LABEL]
         if following == 0 and node < 0:
-            if lexeme == 0 or t.open[lexeme] == 0:
+            if lexeme == 0 or t.lexemes[lexeme, OPEN] == 0:
                 return -1, 0, np.int64(0)
-            tags = t.open[lexeme]
+            tags = t.lexemes[lexeme, OPEN]
         else:
-            tags = t.eager[following]
+            tags = t.lexemes[following, EAGER]
             if not rooted:
-                least, most = t.phase_least[phase], t.phase_most[phase]
+                least, most = t.phases[phase, LEAST], t.phases[phase, MOST]
                 if tags > 0:
                     if extra < least:
                         return -1, 0, np.int64(0)
                 elif most >= 0:
-                    extra += t.boundary[lexeme]
-                    if extra + t.rest[following] > most:
+                    extra += t.lexemes[lexeme, BOUNDARY]
+                    if extra + t.lexemes[following, REST] > most:
                         return -1, 0, np.int64(0)
                 elif extra < least:
-                    extra += t.boundary[lexeme]
+                    extra += t.lexemes[lexeme, BOUNDARY]
             if tags == 0 and label == 0:
                 return phase, following, np.int64(node if rooted else extra)
         ending = (np.int64(label) << 20) | np.int64(tags)
@@ -333,7 +296,7 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
         if after < 0:
             return -1, 0, np.int64(0)
         taken = following > 0 or node >= 0
-        phase, lexeme, extra = after, t.phase_lexeme[after], np.int64(max(t.phase_root[after], 0))
+        phase, lexeme, extra = after, t.phases[after, LEXEME], np.int64(max(t.phases[after, ROOT], 0))
         if taken:
             return phase, lexeme, extra
 
@@ -363,7 +326,7 @@ def _whole_texts(t, texts, ends, chosen, place, found, at):  # type: ignore[no-u
     """Sets `found` from `at` on; returns how far everything is built, and what is lacking there."""
     while at < len(chosen):
         phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
-        was_distinct, begun = t.phase_distinct[phase], False
+        was_distinct, begun = t.phases[phase, DISTINCT], False
         for k in range(ends[chosen[at]], ends[chosen[at] + 1]):
             after, left, right = step_place(t, phase, lexeme, extra, texts[k])
             if after == -2:
@@ -371,7 +334,7 @@ def _whole_texts(t, texts, ends, chosen, place, found, at):  # type: ignore[no-u
             if after == -1:
                 break
             phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
-            is_distinct = t.phase_distinct[phase]
+            is_distinct = t.phases[phase, DISTINCT]
             if begun and was_distinct and not is_distinct:
                 found[at] = True
                 break

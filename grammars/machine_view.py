@@ -312,7 +312,7 @@ class MachineView(PatientView):
             if extra >= 0 and any(True for _ in machine.words.words_below(extra, phase.totals)):
                 return False
         elif phase.most >= 0:
-            return extra == phase.most and bool(machine.lexicon.boundary[lexeme]) and value_of(text) in used
+            return extra == phase.most and machine.lexicon.is_boundary(lexeme) and value_of(text) in used
         with self._lock:
             self._refuel()
             most = len(used) + 1

@@ -141,17 +141,17 @@ class TokenMasks:
     def _inside(self, place: Place, interior: Interior) -> Row:
         """The row of a state within a lexeme of which the vocabulary's part is known."""
         phase, _, extra = place
-        machine, trie, tables = self.machine, self._trie, self.machine.tables()
+        machine, trie = self.machine, self._trie
+        read = machine.phases[phase]
         row, nodes, words = None, interior.end_nodes, list[tuple[int, int]]()
-        if tables.phase_root[phase] < 0:
-            least, most = int(tables.phase_least[phase]), int(tables.phase_most[phase])
-            if most >= 0:
-                row = interior.at_most(most - extra)
-                nodes = nodes[(interior.end_chars <= most - extra) & (interior.end_chars >= least - extra)]
-            elif least > extra:
-                nodes = nodes[interior.end_chars >= least - extra]
+        if read.root == NO_NODE:
+            if read.most >= 0:
+                row = interior.at_most(read.most - extra)
+                nodes = nodes[(interior.end_chars <= read.most - extra) & (interior.end_chars >= read.least - extra)]
+            elif read.least > extra:
+                nodes = nodes[interior.end_chars >= read.least - extra]
         elif extra >= 0:
-            words = _words(tables, trie, phase, extra)
+            words = _words(machine.tables(), trie, phase, extra)
             nodes = np.setdiff1d(nodes, np.array([node for node, _ in words], np.int32), assume_unique=True)
         behind: list[tuple[NDArray[np.int32], Place]] = []
         if (after := machine.follow(phase, interior.tags)) != NO_PHASE:
@@ -164,14 +164,14 @@ class TokenMasks:
         row = interior.inside.copy() if row is None else row
         if behind:
             work = _Work.below(trie, behind)
-            set_ends(row, work.above, trie.low, trie.own, trie.token_ids)
+            set_ends(row, work.parts[:, 2], trie.low, trie.own, trie.token_ids)
             self._walk(row, work)
         return row
 
     def _walk(self, row: Row, work: _Work) -> int:
         """Sets the bits of the tokens in some parts of the trie; the last that `walk` returns."""
-        arrays, start, furthest = (*self.vocabulary.subtrees, *self._trie.arrays), work.phase[:1].sum(), 0
-        while len(work.begin):
+        arrays, start, furthest = (*self.vocabulary.subtrees, *self._trie.arrays), work.places[0, 0], 0
+        while len(work.parts):
             left, lacking, reach = walk(self.machine.tables(), row, work, start, *arrays)
             work, furthest = _Work(*left), max(furthest, reach)
             for lack in set(map(tuple, lacking.tolist())):
@@ -180,26 +180,20 @@ class TokenMasks:
 
 
 class _Work(NamedTuple):
-    """Parts of the trie to be walked: [n] each."""
+    """Parts of the trie to be walked."""
 
-    begin: NDArray[np.int32]
-    """The first of some siblings."""
-    end: NDArray[np.int32]
-    """The first behind them."""
-    above: NDArray[np.int32]
-    """Their parent if they are all of its children, else the root."""
-    phase: NDArray[np.int64]
-    """The place before the byte of any of them, in three arrays."""
-    lexeme: NDArray[np.int64]
-    extra: NDArray[np.int64]
+    parts: NDArray[np.int32]
+    """[n, 3] the first of some siblings, the first node behind them, and their parent if they are all its children."""
+    places: NDArray[np.int64]
+    """[n, 3] the place before the byte of any of them."""
 
     @staticmethod
     def below(trie: TokenTrie, reached: list[tuple[NDArray[np.int32], Place]]) -> _Work:
         """The subtrees of nodes, without the nodes, from the places that were reached there."""
         nodes = np.concatenate([some for some, _ in reached])
-        sizes = [len(some) for some, _ in reached]
-        phase, lexeme, extra = np.repeat(np.array([place for _, place in reached], np.int64), sizes, axis=0).T.copy()
-        return _Work(trie.child[nodes], trie.child[nodes + 1], nodes, phase, lexeme, extra)
+        places = np.array([place for _, place in reached], np.int64)
+        parts = np.stack((trie.child[nodes], trie.child[nodes + 1], nodes), axis=1)
+        return _Work(parts, np.repeat(places, [len(some) for some, _ in reached], axis=0))
 
 
 def tokens_behind(trie: TokenTrie, text: bytes) -> NDArray[np.int32]:
@@ -213,8 +207,7 @@ def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interi
     _build_all(lexicon, lexeme)
     trie, inside = vocabulary.trie, np.zeros(vocabulary.mask_words, np.uint32)
     num_chars = np.zeros(vocabulary.size, np.int32)
-    tables = (lexicon.rows, lexicon.eager, lexicon.boundary)
-    nodes, chars, tags = explore(*tables, lexeme, inside, num_chars, *trie.arrays)
+    nodes, chars, tags = explore(lexicon.rows, lexicon.facts, lexeme, inside, num_chars, *trie.arrays)
     if len(set(tags.tolist())) > 1:
         raise ValueError("a boundary lexeme must end in one way")
     tag = int(tags[0]) if len(tags) else NO_TAGS

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from grammars.machine import step_place
-from grammars.words import child_of
+from grammars.lexicon import BOUNDARY, EAGER, LOOPS, REST
+from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
+from grammars.words import LABEL, child_of
 
 
 @njit(cache=True, nogil=True)
@@ -24,15 +25,16 @@ def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_
     on_place = np.empty((max_depth + 1, 3), np.int64)
     on_plain = np.empty(max_depth + 1, np.bool_)
     num_left = num_lacking = reach = 0
-    most = t.phase_most[start] if t.phase_root[start] < 0 else -1
+    most = t.phases[start, MOST] if t.phases[start, ROOT] < 0 else -1
     left, places, lacking = np.empty((64, 3), np.int32), np.empty((64, 3), np.int64), np.empty((64, 2), np.int64)
-    for k in range(len(work.begin)):
-        phase, lexeme, extra = work.phase[k], work.lexeme[k], work.extra[k]
-        node, end, above, top = work.begin[k], work.end[k], work.above[k], 0
+    for k in range(len(work.parts)):
+        phase, lexeme, extra = work.places[k]
+        node, end, above = work.parts[k]
+        top = 0
         if above > 0 and _stays(t, phase, lexeme, extra, kinds[above], height[above]):
             _set_tokens(row, token_ids, own[above], high[above])
             if phase == start:
-                reach = max(reach, extra + height[above] + t.rest[lexeme])
+                reach = max(reach, extra + height[above] + t.lexemes[lexeme, REST])
             continue
         on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(t, phase, extra)
         on_place[0, 0], on_place[0, 1], on_place[0, 2] = phase, lexeme, extra
@@ -43,8 +45,8 @@ def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_
                 continue
             on_node[top] += 1
             phase, lexeme, extra = on_place[top]
-            following = t.lexeme_rows[lexeme, byte[node]]
-            if following > 0 and t.eager[following] == 0 and on_plain[top]:
+            following = t.rows[lexeme, byte[node]]
+            if following > 0 and t.lexemes[following, EAGER] == 0 and on_plain[top]:
                 lexeme = following
             else:
                 phase, lexeme, extra = step_place(t, phase, lexeme, extra, byte[node])
@@ -69,7 +71,7 @@ def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_
                 continue
             stays = _stays(t, phase, lexeme, extra, kinds[node], height[node])
             if phase == start:
-                reach = max(reach, extra + t.rest[lexeme] + (height[node] if stays else 0))
+                reach = max(reach, extra + t.lexemes[lexeme, REST] + (height[node] if stays else 0))
             if stays:
                 _set_tokens(row, token_ids, low[node], high[node])
                 continue
@@ -79,31 +81,30 @@ def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_
                 on_node[top], on_end[top], on_above[top] = child[node], child[node + 1], node
                 on_place[top, 0], on_place[top, 1], on_place[top, 2] = phase, lexeme, extra
                 on_plain[top] = _is_plain(t, phase, extra)
-    left, places = left[:num_left].T.copy(), places[:num_left].T.copy()
-    return (left[0], left[1], left[2], places[0], places[1], places[2]), lacking[:num_lacking], reach
+    return (left[:num_left], places[:num_left]), lacking[:num_lacking], reach
 
 
 @njit(cache=True, nogil=True)
 def _is_plain(t, phase, extra):  # type: ignore[no-untyped-def]
     """Whether all that a byte can change at a place is the lexeme, as long as that does not end."""
-    if t.phase_root[phase] >= 0:
+    if t.phases[phase, ROOT] >= 0:
         return extra < 0
-    return t.phase_most[phase] < 0 and extra >= t.phase_least[phase]
+    return t.phases[phase, MOST] < 0 and extra >= t.phases[phase, LEAST]
 
 
 @njit(cache=True, nogil=True)
 def _stays(t, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
     """Whether a place's lexeme stays open while some kinds of bytes are read, at most so many."""
-    if kinds & ~t.loops[lexeme]:
+    if kinds & ~t.lexemes[lexeme, LOOPS]:
         return False
-    if t.phase_root[phase] >= 0:
+    if t.phases[phase, ROOT] >= 0:
         return extra < 0
-    return t.phase_most[phase] < 0 or extra + height + t.rest[lexeme] <= t.phase_most[phase]
+    return t.phases[phase, MOST] < 0 or extra + height + t.lexemes[lexeme, REST] <= t.phases[phase, MOST]
 
 
 @njit(cache=True, nogil=True)
 def explore(  # type: ignore[no-untyped-def]
-    rows, eager, boundary, lexeme, inside, num_chars, byte, child, low, own, high, token_ids, max_depth
+    rows, facts, lexeme, inside, num_chars, byte, child, low, own, high, token_ids, max_depth
 ):
     """Walks the whole trie within a lexeme: fills the two arrays, and returns where it ends, as in `Interior`."""
     on_lexeme, on_chars = np.empty(max_depth + 1, np.int64), np.empty(max_depth + 1, np.int32)
@@ -121,11 +122,11 @@ def explore(  # type: ignore[no-untyped-def]
         following = rows[here, byte[node]]
         if following <= 0:
             continue
-        if eager[following] > 0:
-            nodes[num_ends], chars[num_ends], tags[num_ends] = node, begun, eager[following]
+        if facts[following, EAGER] > 0:
+            nodes[num_ends], chars[num_ends], tags[num_ends] = node, begun, facts[following, EAGER]
             num_ends += 1
             continue
-        begun += boundary[here]
+        begun += facts[here, BOUNDARY]
         _set_tokens(inside, token_ids, low[node], own[node])
         for i in range(low[node], own[node]):
             num_chars[token_ids[i]] = begun
@@ -143,22 +144,20 @@ def meet(t, phase, extra, byte, child, low, own, high, token_ids, max_depth):  #
     nodes, labels = np.empty(64, np.int32), np.empty(64, np.int32)
     num_words = 0
     on_word[0], on_node[0], on_end[0], top = extra, child[0], child[1], 0
-    totals = t.phase_totals[phase]
+    totals = t.phases[phase, TOTALS]
     while top >= 0:
         node = on_node[top]
         if node == on_end[top]:
             top -= 1
             continue
         on_node[top] += 1
-        reached = child_of(
-            on_word[top], byte[node], totals, t.word_byte, t.word_child, t.word_low, t.word_high, t.totals
-        )
+        reached = child_of(on_word[top], byte[node], totals, t.words, t.totals)
         if reached < 0:
             continue
-        if t.word_label[reached] > 0:
+        if t.words[reached, LABEL] > 0:
             if num_words == len(nodes):
                 nodes, labels = np.concatenate((nodes, nodes)), np.concatenate((labels, labels))
-            nodes[num_words], labels[num_words] = node, t.word_label[reached]
+            nodes[num_words], labels[num_words] = node, t.words[reached, LABEL]
             num_words += 1
         elif child[node] < child[node + 1]:
             top += 1

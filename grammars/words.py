@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from grammars.trie import TokenTrie
 
 NO_NODE: Final = -1
+BYTE, CHILD, LOW, HIGH, LABEL = range(5)
+"""Columns of `WordTries.nodes`."""
 ALL_WORDS: Final = -1
 """In place of a table of running totals: every word is allowed."""
 
@@ -30,16 +32,13 @@ class WordTries:
         self._totals_len = 0
         self._labels: dict[int, NDArray[np.intp]] = {}
         """By root, the labels of the words in the order of their bytes."""
-        self.byte = np.zeros(64, np.uint8)
-        """[capacity] the byte that leads to a node."""
-        self.child = np.zeros(64, np.int32)
-        """[capacity] the first child; those of node `i` end before `child[i + 1]`."""
-        self.low = np.zeros(64, np.int32)
-        """[capacity] how many words of the trie stand before the node's first."""
-        self.high = np.zeros(64, np.int32)
-        """[capacity] how many stand before the first behind the node's last."""
-        self.label = np.zeros(64, np.int32)
-        """[capacity] one more than the label of the word that ends here; 0 for none."""
+        self.nodes = np.zeros((64, 5), np.int32)
+        """[capacity, 5] of each node, by the names of the columns:
+
+        `BYTE` leads to it; `CHILD` is its first child, and those of node `i` end before the `CHILD` of `i + 1`; `LOW`
+        is how many words of the trie stand before its first, `HIGH` how many before the first behind its last; `LABEL`
+        is one more than the label of the word that ends here, 0 for none.
+        """
         self.totals = np.zeros(64, np.int32)
         """[capacity] tables of running totals, one after another."""
 
@@ -48,13 +47,14 @@ class WordTries:
         entries = sorted(words)
         trie = TokenTrie.of([word for word, _ in entries])
         root, size = self._len, len(trie.byte)
-        self._reserve(size + 1)
-        part = slice(root, root + size)
-        self.byte[part], self.low[part], self.high[part] = trie.byte, trie.low, trie.high
-        self.child[root : root + size + 1] = trie.child + root
+        while root + size + 1 > len(self.nodes):
+            self.nodes = np.concatenate([self.nodes, np.zeros_like(self.nodes)])
+        part = self.nodes[root : root + size]
+        part[:, BYTE], part[:, LOW], part[:, HIGH] = trie.byte, trie.low, trie.high
+        self.nodes[root : root + size + 1, CHILD] = trie.child + root
         self._labels[root] = np.array([label for _, label in entries], np.intp)
         labels = self._labels[root].astype(np.int32) + 1
-        self.label[part] = np.where(trie.own > trie.low, labels[trie.low], 0) if entries else 0
+        part[:, LABEL] = np.where(trie.own > trie.low, labels[trie.low], 0) if entries else 0
         self._len += size + 1
         return root
 
@@ -72,36 +72,33 @@ class WordTries:
         """Whether a trie has a word."""
         node = root
         for byte in word:
-            node = child_of(node, byte, ALL_WORDS, self.byte, self.child, self.low, self.high, self.totals)
+            node = child_of(node, byte, ALL_WORDS, self.nodes, self.totals)
             if node == NO_NODE:
                 return False
-        return bool(self.label[node])
+        return bool(self.nodes[node, LABEL])
 
     def words_below(self, node: int, totals: int) -> Iterator[bytes]:
         """What is left of the allowed words below a node, the shortest first."""
         waiting = deque([(node, b"")])
         while waiting:
             here, text = waiting.popleft()
-            if self.label[here]:
+            if self.nodes[here, LABEL]:
                 yield text
-            for child in range(int(self.child[here]), int(self.child[here + 1])):
-                low, high = int(self.low[child]), int(self.high[child])
+            for child in range(int(self.nodes[here, CHILD]), int(self.nodes[here + 1, CHILD])):
+                byte, _, low, high, _ = self.nodes[child].tolist()
                 if totals == ALL_WORDS or self.totals[totals + high] > self.totals[totals + low]:
-                    waiting.append((child, text + bytes((int(self.byte[child]),))))
-
-    def _reserve(self, more: int) -> None:
-        while self._len + more > len(self.byte):
-            for name in ("byte", "child", "low", "high", "label"):
-                array = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
+                    waiting.append((child, text + bytes((byte,))))
 
 
 @njit(cache=True, nogil=True)
-def child_of(node, wanted, totals_begin, byte, child, low, high, totals):  # type: ignore[no-untyped-def]
+def child_of(node, wanted, totals_begin, nodes, totals):  # type: ignore[no-untyped-def]
     """The child that a byte leads to, if a word below it is allowed; else `NO_NODE`."""
-    for below in range(child[node], child[node + 1]):
-        if byte[below] == wanted:
-            if totals_begin >= 0 and totals[totals_begin + high[below]] == totals[totals_begin + low[below]]:
+    for below in range(nodes[node, CHILD], nodes[node + 1, CHILD]):
+        if nodes[below, BYTE] == wanted:
+            if (
+                totals_begin >= 0
+                and totals[totals_begin + nodes[below, HIGH]] == totals[totals_begin + nodes[below, LOW]]
+            ):
                 return -1
             return below
     return -1

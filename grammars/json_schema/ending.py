@@ -63,7 +63,7 @@ class Endings:
         """The rest of what is being read, and the state behind it."""
         machine = self._machine
         phase, lexeme, extra = machine.places[state]
-        tags = machine.lexicon.open[lexeme]
+        tags = machine.lexicon.may_end_with(lexeme)
         if tags and (after := machine.follow(phase, int(tags))) >= 0:
             return b"", machine.state(machine.entry(after))
         is_distinct = machine.phases[phase].is_distinct

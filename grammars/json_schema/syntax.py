@@ -86,7 +86,7 @@ class Syntax:
         found, waiting = set[int](), [self.any_name, self.any_text]
         while waiting:
             here = waiting.pop()
-            if here not in found and self.lexicon.boundary[here]:
+            if here not in found and self.lexicon.is_boundary(here):
                 found.add(here)
                 waiting += (self.lexicon.after(here, text.encode()) for text in ("a", "\u00e9", "\\u00e9"))
         return sorted(found)

@@ -207,7 +207,7 @@ class TagPhases:
         if reached is None:
             raise unsupported("so large an expression before a document or a tag", "/format")
         for here in reached:
-            if lexicon.eager[here]:
+            if lexicon.ends_with(here):
                 readings = lexicon.readings(here)
                 tags = {reading.tag for reading in readings}
                 if here == lexeme or len(tags) > 1 or any(arena.row(one.expr).any() for one in readings):
@@ -222,7 +222,7 @@ class TagPhases:
         reached, seen = [lexeme], {lexeme, DEAD}
         try:
             for here in reached:
-                if lexicon.eager[here]:
+                if lexicon.ends_with(here):
                     continue
                 if len(reached) > most:
                     return None
@@ -235,5 +235,5 @@ class TagPhases:
         finally:
             arena.fuel = max(0, arena.fuel) + spared
         if len(reached) <= _FEW_LEXEMES:
-            self.explored |= {one for one in reached if not lexicon.eager[one]}
+            self.explored |= {one for one in reached if not lexicon.ends_with(one)}
         return reached

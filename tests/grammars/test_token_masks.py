@@ -16,7 +16,7 @@ from grammars.byte_regex import ByteRegexes
 from grammars.interiors import Interiors
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.lexis import Lexis
-from grammars.lexicon import Lexicon, Reading
+from grammars.lexicon import LOOPS, Lexicon, Reading
 from grammars.machine import Machine
 from grammars.regex_language import RegexLanguage
 from grammars.token_masks import TokenMasks
@@ -181,7 +181,7 @@ def test_a_lexeme_stays_at_the_kinds_of_characters_that_lead_back_to_it() -> Non
     def loops(pattern: str) -> str:
         lexeme = lexicon.lexeme((Reading(language.whole(pattern), 0, eager=False),))
         lexicon.build(lexeme)
-        stays = int(lexicon.loops[lexeme])
+        stays = int(lexicon.facts[lexeme, LOOPS])
         return "".join(char for char in "aZ0 _.\né日" if stays & int(KIND_OF[char.encode()[0]]))
 
     assert loops("[a-z]*") == "a"
