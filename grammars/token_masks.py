@@ -190,10 +190,14 @@ class _Work(NamedTuple):
     @staticmethod
     def below(trie: TokenTrie, reached: list[tuple[NDArray[np.int32], Place]]) -> _Work:
         """The subtrees of nodes, without the nodes, from the places that were reached there."""
-        nodes = np.concatenate([some for some, _ in reached])
-        places = np.array([place for _, place in reached], np.int64)
-        parts = np.stack((trie.child[nodes], trie.child[nodes + 1], nodes), axis=1)
-        return _Work(parts, np.repeat(places, [len(some) for some, _ in reached], axis=0))
+        size, begin = sum(len(nodes) for nodes, _ in reached), 0
+        parts, places = np.empty((size, 3), np.int32), np.empty((size, 3), np.int64)
+        for nodes, place in reached:
+            end = begin + len(nodes)
+            parts[begin:end, 0], parts[begin:end, 1] = trie.child[nodes], trie.child[nodes + 1]
+            parts[begin:end, 2], places[begin:end] = nodes, place
+            begin = end
+        return _Work(parts, places)
 
 
 def tokens_behind(trie: TokenTrie, text: bytes) -> NDArray[np.int32]:
