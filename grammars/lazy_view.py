@@ -198,5 +198,9 @@ class LazyCursor:
         """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
         return b"" if self._ended else self._view.complete(self._state)
 
+    def distance(self) -> int:
+        """Bytes after which the text may end at the latest, if that is what is wanted. Raises FuelError."""
+        return len(self.complete())
+
     def fork(self) -> LazyCursor:
         return LazyCursor(self._view, self._state, self._ended)

@@ -405,6 +405,10 @@ class MachineCursor:
         """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
         return b"" if self._ended else self._view.complete(self._state, self._used, self._text or b"")
 
+    def distance(self) -> int:
+        """Bytes after which the text may end at the latest, if that is what is wanted. Raises FuelError."""
+        return len(self.complete())
+
     def fork(self) -> MachineCursor:
         return MachineCursor(self._view, self._state, self._used, self._text, self._ended)
 

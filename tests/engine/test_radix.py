@@ -93,7 +93,7 @@ operations = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(operations)
 def test_the_tree_agrees_with_a_dictionary_of_prefixes(steps: list[tuple[str, list[int]]]) -> None:
     tree = RadixCache()

@@ -250,7 +250,7 @@ request_lists = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     requests=request_lists,
     num_slots=st.integers(20, 60),

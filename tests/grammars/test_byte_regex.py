@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grammars.byte_regex import (
@@ -98,7 +98,6 @@ def accepted(arena: ByteRegexes, expr: int, text: str) -> bool:
     return arena.accepts(expr)
 
 
-@settings(deadline=None)
 @given(recipes(boolean=True))
 def test_an_expression_accepts_exactly_its_language(recipe: Recipe) -> None:
     arena = ByteRegexes()
@@ -106,7 +105,6 @@ def test_an_expression_accepts_exactly_its_language(recipe: Recipe) -> None:
     assert {word for word in WORDS if accepted(arena, expr, word)} == wanted
 
 
-@settings(deadline=None)
 @given(recipes(boolean=True))
 def test_every_state_but_nothing_reaches_acceptance(recipe: Recipe) -> None:
     arena = ByteRegexes()
@@ -127,7 +125,6 @@ def test_every_state_but_nothing_reaches_acceptance(recipe: Recipe) -> None:
     assert accepting == seen
 
 
-@settings(deadline=None)
 @given(recipes(boolean=True))
 def test_the_bytes_of_a_class_have_one_derivative(recipe: Recipe) -> None:
     arena = ByteRegexes()
@@ -201,7 +198,6 @@ def test_fuel_runs_out_with_an_error_and_leaves_the_arena_usable() -> None:
     assert accepted(arena, arena.literal(b"ok"), "ok")
 
 
-@settings(deadline=None)
 @given(st.text("ab.*|()?", max_size=10), st.text("ab", max_size=6))
 def test_a_literal_matches_itself_alone(text: str, other: str) -> None:
     arena = ByteRegexes()

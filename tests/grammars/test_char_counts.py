@@ -97,7 +97,7 @@ STRINGS = st.fixed_dictionaries(
 TEXTS = st.text(st.sampled_from('abcxé日0- "\n'), max_size=22)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     STRINGS,
     STRINGS,

@@ -64,14 +64,14 @@ def completion(numbers: DecimalRange, state: State) -> str | None:
 
 
 @given(ranges(), SPELT)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_a_number_is_accepted_by_its_value(numbers: DecimalRange, text: str) -> None:
     state = after(numbers, text)
     assert (state is not None and numbers.accepts(state)) == holds(numbers, text)
 
 
 @given(ranges(), SPELT)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_state_that_is_reached_can_be_completed(numbers: DecimalRange, text: str) -> None:
     for end in range(len(text)):
         state = after(numbers, text[:end])

@@ -127,7 +127,7 @@ def all_end(grammar: list[Tree]) -> bool:
     return needed <= ending
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(GRAMMARS)
 def test_every_verdict_and_every_distance_is_that_of_the_enumerated_language(grammar: list[Tree]) -> None:
     text = "\n".join(f"r{rule} ::= {spelled(tree)}" for rule, tree in enumerate(grammar))
@@ -154,7 +154,7 @@ def test_every_verdict_and_every_distance_is_that_of_the_enumerated_language(gra
 
 
 @pytest.mark.parametrize(("large", "most_branches"), [(0, 500), (20, 500), (1000, 500), (20, 4)])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(GRAMMARS)
 def test_every_mask_allows_the_tokens_whose_bytes_can_follow_however_finely_it_is_put_together(
     large: int, most_branches: int, grammar: list[Tree]

@@ -44,7 +44,7 @@ def matches(arena: ByteRegexes, expr: int, text: bytes) -> bool:
     return arena.accepts(expr)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TREES)
 def test_a_shortest_match_matches_and_no_shorter_text_does(tree: object) -> None:
     arena = ByteRegexes()

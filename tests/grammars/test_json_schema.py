@@ -119,7 +119,7 @@ LEAVES = st.one_of(
 SCHEMAS = st.recursive(LEAVES, nested, max_leaves=5)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(schema=SCHEMAS, one=SCHEMAS, seed=st.integers(0, 2**20))
 def test_where_no_keyword_is_reported_walks_are_valid(
     compiler: GrammarCompiler, vocabulary: Vocabulary, schema: Any, one: Any, seed: int
@@ -380,7 +380,7 @@ def test_what_is_wrong_with_a_schema_is_said_with_its_place(
     assert (caught.value.code, caught.value.pointer) == (code, pointer), caught.value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(low=st.none() | st.decimals(-200, 200, places=2), high=st.none() | st.decimals(-200, 200, places=2),
        strict=st.booleans(), value=st.decimals(-200, 200, places=2))  # fmt: skip
 def test_bounds_of_numbers_are_exact(low: Decimal | None, high: Decimal | None, strict: bool, value: Decimal) -> None:

@@ -311,7 +311,7 @@ def finished(view: MachineView, rng: random.Random, num_random: int) -> str:
         row = cursor.mask_row()
         allowed = [b for b in range(257) if int(row[b // 32]) >> b % 32 & 1]
         assert allowed, bytes(text)
-        assert cursor.is_complete == (END in allowed)
+        assert cursor.is_complete == (END in allowed) == (cursor.distance() == 0)
         plain = [b for b in allowed if b < 128]
         if not plain:
             break
@@ -327,6 +327,18 @@ def finished(view: MachineView, rng: random.Random, num_random: int) -> str:
 @given(SCHEMAS, st.integers(0, 2**32), st.integers(0, 30))
 @settings(max_examples=150)
 def test_whatever_is_chosen_the_text_can_be_ended_and_is_valid_then(schema: Any, seed: int, num_random: int) -> None:
+    end_and_validate(schema, seed, num_random)
+
+
+@pytest.mark.slow
+@given(SCHEMAS, st.integers(0, 2**32), st.integers(0, 60))
+@pytest.mark.timeout(3600)
+@settings(max_examples=5_000)
+def test_it_can_under_five_thousand_schemas(schema: Any, seed: int, num_random: int) -> None:
+    end_and_validate(schema, seed, num_random)
+
+
+def end_and_validate(schema: Any, seed: int, num_random: int) -> None:
     try:
         view = view_of(schema, SchemaOptions(whitespace="compact", property_order="any"))
     except GrammarError:

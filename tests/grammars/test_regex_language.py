@@ -49,7 +49,7 @@ PATTERNS = st.recursive(st.sampled_from(ATOMS), grown, max_leaves=7)
 TEXTS = st.lists(st.text("ab1-", max_size=6), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(PATTERNS, TEXTS, st.booleans())
 def test_a_pattern_matches_what_re_matches(pattern: str, texts: list[str], whole: bool) -> None:
     compiled = re.compile(pattern, re.ASCII)
@@ -148,7 +148,6 @@ def test_what_is_wrong_is_said_with_its_place(pattern: str, code: str, line: int
     assert (caught.value.code, caught.value.line, caught.value.column) == (code, line, column)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 0x10FFFF), st.integers(0, 3000)), max_size=4),
     st.lists(st.characters(codec="utf-8"), max_size=20),

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grammars.automaton import DEAD
@@ -118,7 +118,6 @@ def test_a_row_has_the_tokens_whose_bytes_can_be_read(schema: Any) -> None:
 TEXT = st.text(st.sampled_from('aZ0 _-./:!"\\\n\x80é\u2028日😀'), max_size=4).map(str.encode)
 
 
-@settings(deadline=None)
 @given(st.lists(TEXT | st.binary(max_size=4), max_size=12))
 @example([b"\xc3", b"\xc3\xa9", b"\xc3a", b"a\xed\xa0\x80", b"\xa9a"])
 def test_subtrees_tell_which_kinds_of_characters_are_below(tokens: list[bytes]) -> None:

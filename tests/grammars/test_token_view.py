@@ -41,7 +41,7 @@ def automata(draw: st.DrawFn) -> TableAutomaton:
     return automaton
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(automaton=automata())
 def test_a_row_allows_exactly_the_tokens_whose_bytes_lead_to_a_live_state(automaton: TableAutomaton) -> None:
     view = TokenView(automaton, VOCABULARY)

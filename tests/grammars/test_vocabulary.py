@@ -66,7 +66,7 @@ def joined(vocabulary: Vocabulary, ids: list[int]) -> str:
     return b"".join(vocabulary.tokens[i] for i in ids).decode(errors="replace")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32))
 def test_byte_level_tokens_joined_decode_as_the_tokenizer_decodes_them(level: Any, seed: int) -> None:
     tokenizer, vocabulary = level
@@ -75,7 +75,7 @@ def test_byte_level_tokens_joined_decode_as_the_tokenizer_decodes_them(level: An
     assert joined(vocabulary, ids) == tokenizer.decode(ids, skip_special_tokens=False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"), max_size=30))
 def test_byte_fallback_tokens_joined_decode_as_the_tokenizer_decodes_them(fallback: Any, text: str) -> None:
     tokenizer, vocabulary = fallback
@@ -139,7 +139,7 @@ def test_the_fingerprint_tells_vocabularies_apart() -> None:
     assert made[0].fingerprint == Vocabulary([b"a", b"bc", b""], (2,), frozenset()).fingerprint
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tokens=st.lists(st.binary(max_size=5), max_size=40))
 def test_the_trie_spells_every_token_once_and_knows_the_tokens_of_its_subtrees(tokens: list[bytes]) -> None:
     trie = TokenTrie.of(tokens)

@@ -58,7 +58,7 @@ def test_masks_with_a_record_are_the_masks_without_on_texts_old_and_new(vocabula
     assert again.num_built < plain.num_built
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SCHEMAS, st.integers(0, 1 << 16))
 def test_masks_of_any_schema_are_the_same_with_a_record(schema: Any, seed: int) -> None:
     vocabulary, spec = byte_vocabulary(), JsonSchema.of(schema, "flexible", unlisted_properties="allow")

@@ -34,7 +34,7 @@ def cases(draw: DrawFn) -> tuple[NDArray[np.float32], Row]:
 
 
 @given(cases())
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=400, derandomize=True)
 def test_what_is_drawn_is_possible_and_what_cannot_be_drawn_is_said(case: tuple[NDArray[np.float32], Row]) -> None:
     logits, row = case
     batch = Batch([row], surplus_bits=True)
