@@ -96,6 +96,7 @@ class Native:
 
     def __init__(self, vocabulary: Vocabulary, reading: Reading, *, always_fresh: bool = False) -> None:
         """With `always_fresh`, no schema finds derivatives that an earlier one has left."""
+        from grammars.backends.native import NativeBackend
         from grammars.build_lock import BuildLock
         from grammars.json_schema.automaton import SchemaOptions
 
@@ -104,6 +105,8 @@ class Native:
         self._options = SchemaOptions(
             whitespace="any", property_order="any", assert_format=reading.assert_format, max_digits=None
         )
+        if not vocabulary.missing_bytes:
+            NativeBackend(vocabulary, 1, 60.0, 1 << 30).warm()  # has Numba load all kernels
         self._prepare()
 
     def refresh(self) -> None:

@@ -274,6 +274,10 @@ class ByteRegexes:
         known = self._live.get(expr)
         return self._search_live(expr) if known is None else known
 
+    def is_positive(self, expr: int) -> bool:
+        """Whether an expression is made without intersection and complement, of automata that never end dead."""
+        return self._positive[expr]
+
     def listed(self, expr: int, most: int) -> list[bytes] | None:
         """All texts that match, where nothing in the expression is endless and there are at most so many of them."""
         if not self.is_finite(expr):

@@ -21,6 +21,8 @@ _OUTSIDE: Final = 19
 """The place behind the closing quotation mark, and behind what is no character."""
 _LETTERS_FIRST: Final = np.array([*range(0x61, 0x7B), *range(0x61), *range(0x7B, 256)])
 
+_MOST_SEARCHED: Final = 500
+
 Spot = tuple[int, int]
 """What is left of a string, with its closing quotation mark, and the place within a character."""
 
@@ -65,6 +67,11 @@ class CharCounts:
         self._arena = arena
         self._best: dict[Spot, tuple[int, int, Spot]] = {}
         """By spot the characters that have to begin still, the next byte of a text with so few, and where it leads."""
+
+    def is_easy(self, expr: int) -> bool:
+        """Whether `least` is found without looking at much. Raises FuelError."""
+        spot = (expr, BETWEEN)
+        return spot in self._best or self._ends(expr) or self._search(spot, _MOST_SEARCHED)
 
     def least(self, expr: int, place: int = BETWEEN) -> int:
         """The fewest characters that begin before the string can end. Raises FuelError."""
@@ -117,8 +124,8 @@ class CharCounts:
             if target != NOTHING and after != _OUTSIDE:
                 yield byte, (target, after)
 
-    def _search(self, start: Spot) -> None:
-        """Breadth first by characters; every spot on the way that is found is known then."""
+    def _search(self, start: Spot, most: int | None = None) -> bool:
+        """Breadth first by characters; every spot on the way is known then. False after more than `most` spots."""
         came: dict[Spot, tuple[Spot, int]] = {}
         waiting, known = deque([(0, start)]), {start: 0}
         best: tuple[int, Spot] | None = None
@@ -129,6 +136,8 @@ class CharCounts:
             if count > known[spot]:
                 continue
             self._arena.spend(1)
+            if most is not None and len(known) > most:
+                return False
             if spot[1] == BETWEEN and self._ends(spot[0]):
                 best = (count, spot)
                 break
@@ -150,3 +159,4 @@ class CharCounts:
             before, byte = came[spot]
             self._best[before] = (total - known[before], byte, spot)
             spot = before
+        return True

@@ -170,7 +170,8 @@ class TokenMasks:
 
     def _walk(self, row: Row, work: _Work) -> int:
         """Sets the bits of the tokens in some parts of the trie; the last that `walk` returns."""
-        arrays, start, furthest = (*self.vocabulary.subtrees, *self._trie.arrays), work.places[0, 0], 0
+        arrays, furthest = (*self.vocabulary.subtrees, *self._trie.arrays), 0
+        start = work.places[0, 0] if len(work.places) else 0
         while len(work.parts):
             left, lacking, reach = walk(self.machine.tables(), row, work, start, *arrays)
             work, furthest = _Work(*left), max(furthest, reach)

@@ -5,7 +5,6 @@ Values are what JSON strings stand for; how they are spelt is up to `JsonChars`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -135,11 +134,6 @@ class TextAlgebra:
     def _closed(self, expr: int) -> int:
         return self.arena.concat(self.expr(Matching(expr)), self._quote)
 
-    def _fewest(self, expr: int) -> float:
-        """The characters of the shortest text whose spelling an expression matches."""
-        closed = self._closed(expr)
-        return self._counts.least(closed) if self.arena.is_live(closed) else math.inf
-
     def holds(self, texts: Texts, text: str) -> bool:
         """Whether a text is in a language."""
         match texts:
@@ -162,8 +156,8 @@ class TextAlgebra:
                 return not words
             case Length(least, most):
                 return most is not None and most < least
-            case Counted(expr, least, most):
-                return most < least or self._fewest(expr) > most
+            case Counted(expr, _, most):
+                return self._counts.least(self._closed(expr)) > most
             case Matching(expr):
                 return not self.arena.is_live(expr)
 
@@ -199,26 +193,29 @@ class TextAlgebra:
                 return left
             case (Length(), _):
                 return self._both(right, left)
-            case (Matching(expr), Length(_, most)) if most is not None and most >= _MANY:
-                return self._both(Counted(expr, 0, most), right)
+            case (Matching(expr), Length(least, most)) if most is not None and most >= _MANY and self._is_easy(expr):
+                return self._bounded(expr, least, most)
             case (Counted(expr, a, b), Length(c, d)):
                 return self._bounded(expr, max(a, c), b if d is None else min(b, d))
-            case (Counted(expr, 0, most), Matching(other)) | (Matching(other), Counted(expr, 0, most)):
-                return self._bounded(self.arena.intersection(expr, other), 0, most)
             case (Counted(expr, a, b), Counted(other, c, d)) if expr == other:
                 return self._bounded(expr, max(a, c), min(b, d))
-            case (Counted(expr, 0, most), Counted(other, 0, also)):
-                return self._bounded(self.arena.intersection(expr, other), 0, min(most, also))
             case _:
                 return self.of(self.arena.intersection(self.expr(left), self.expr(right)))
 
     def _bounded(self, expr: int, least: int, most: int) -> Texts:
-        """The texts of `least` to `most` characters that an expression matches."""
-        if least and not self._is_endless(expr):
-            if self._fewest(expr) < least:
-                expr = self.arena.intersection(expr, self.expr(Length(least)))
-            least = 0
-        return Counted(expr, least, most) if expr != NOTHING and least <= most else NO_TEXT
+        """The texts of `least` to `most` characters that an expression matches, which may be counted beside it."""
+        if least > most:
+            return NO_TEXT
+        if self._is_endless(expr) or not least:
+            return Counted(expr, least, most)
+        if self._counts.least(self._closed(expr)) >= least:
+            return Counted(expr, 0, most)
+        return self.of(self.arena.intersection(self.expr(Matching(expr)), self.expr(Length(least, most))))
+
+    def _is_easy(self, expr: int) -> bool:
+        """Whether it is soon found how many characters are left of what an expression matches, wherever one stands."""
+        closed = self._closed(expr)
+        return self.arena.is_positive(closed) and self._counts.is_easy(closed)
 
     def _is_endless(self, expr: int) -> bool:
         """Whether an expression matches any number of characters out of one set."""

@@ -69,7 +69,10 @@ def test_the_fewest_characters_of_a_pattern_are_those_of_its_shortest_text(algeb
             assert len(text) == 1 + counts.least(after, int(STEPS[BETWEEN, byte]))
 
 
-def test_what_is_counted_beside_a_pattern_and_what_is_not(algebra: TextAlgebra) -> None:
+def test_what_is_counted_beside_a_pattern_and_what_is_not() -> None:
+    arena = ByteRegexes()
+    algebra = TextAlgebra(arena, JsonChars(arena, all_spellings=True))
+
     def both(pattern: str, least: int, most: int | None) -> Any:
         return algebra.all_of([algebra.matching(pattern), Length(least, most)])
 
@@ -80,6 +83,8 @@ def test_what_is_counted_beside_a_pattern_and_what_is_not(algebra: TextAlgebra) 
     assert isinstance(both(r"^\S+( \S+)*$", 0, 200), Counted)
     assert isinstance(both("^[a-z]*$", 2, 200), Counted)
     assert isinstance(both("^a", 0, 3), Matching)
+    assert isinstance(both("^(?=.*b)a", 0, 200), Matching)
+    assert isinstance(both("^([ab]{40}|[bc]{50}|[cd]{60}){9,}$", 0, 700), Matching)
     assert isinstance(both("^a", 2, None), Matching)
     assert algebra.is_empty(both("^a{300}", 0, 200))
     assert algebra.is_empty(both("^[a-z]{20,60}$", 0, 12))
