@@ -91,6 +91,10 @@ class Vocabulary:
         """The tokens that go on behind a quotation mark, ascending: in JSON a string may begin in them."""
         return np.array([i for i, token in enumerate(self.tokens) if b'"' in token[:-1]], np.int64)
 
+    def prepare(self) -> None:
+        """Finds out at once what otherwise is found out when first asked for, which may be in the midst of a text."""
+        _ = self.subtrees, self.texts_with_two_quotes, self.with_inner_quote
+
     @classmethod
     def from_pretrained(cls, folder: str | Path, size: int | None = None) -> Vocabulary:
         """Reads tokenizer.json of a folder in Hugging Face layout, and the end-of-sequence ids of the files beside it.

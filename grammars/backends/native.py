@@ -106,6 +106,7 @@ class NativeBackend:
 
     def warm(self) -> None:
         """Also has Numba compile, or load, whatever masks are built with."""
+        self._vocabulary.prepare()
         id_of = {token: i for i, token in enumerate(self._vocabulary.tokens) if len(token) == 1}
         for spec, text in _WARM_UP:
             cursor = self.compile(spec, "error", math.inf).cursor()

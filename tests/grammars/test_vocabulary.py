@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,15 @@ def test_the_trie_spells_every_token_once_and_knows_the_tokens_of_its_subtrees(t
         assert sorted(ids) == [i for i, token in enumerate(tokens) if token and token.startswith(text)]
         own = trie.token_ids[trie.low[node] : trie.own[node]].tolist()
         assert sorted(own) == [i for i, token in enumerate(tokens) if token and token == text]
+
+
+def test_a_vocabulary_that_is_prepared_finds_nothing_out_later() -> None:
+    vocabulary = Vocabulary([*(bytes([i]) for i in range(256)), b'{"', b'", "', b""], (258,), frozenset())
+    vocabulary.prepare()
+    lazy = {name for name, value in vars(Vocabulary).items() if isinstance(value, cached_property)}
+    assert lazy - vars(vocabulary).keys() <= {"missing_bytes", "fingerprint"}
+    assert vocabulary.with_inner_quote.tolist() == [257]
+    assert vocabulary.with_two_quotes.tolist() == [257]
 
 
 def test_reading_token_bytes_loads_neither_numba_nor_torch_nor_the_backends() -> None:
