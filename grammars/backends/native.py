@@ -18,7 +18,8 @@ from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.lexis import Lexis
 from grammars.lazy_view import LazyCursor, LazyTokenView
 from grammars.machine import Machine
-from grammars.machine_view import Complete, MachineCursor, MachineView
+from grammars.machine_cursor import MachineCursor
+from grammars.machine_view import Complete, MachineView
 from grammars.regex_language import RegexLanguage
 from grammars.regex_syntax import python_dialect
 from grammars.spec import (

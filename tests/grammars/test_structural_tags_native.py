@@ -36,7 +36,7 @@ from tag_cases import (
 from grammars.automaton import Cursor
 from grammars.backends.native import NativeBackend, NativeGrammar
 from grammars.compiler import GrammarCompiler
-from grammars.machine_view import MachineCursor
+from grammars.machine_cursor import MachineCursor
 from grammars.spec import CompileOptions, GrammarError, OnUnsupported, StructuralTag
 
 VOCABULARY = crossing_vocabulary()

@@ -1,0 +1,128 @@
+"""A request's position in a machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grammars.automaton import DEAD, MOST_STEPS, MaskRow
+from grammars.json_strings import spellings
+from grammars.token_masks import tokens_behind
+
+if TYPE_CHECKING:
+    from grammars.machine_view import Behind, MachineView, Used
+
+
+class MachineCursor:
+    """A `Cursor`. Beside its state it keeps the texts that must not come again where they are read next."""
+
+    def __init__(
+        self, view: MachineView, state: int, used: Used = (), text: bytes | None = None, ended: bool = False
+    ) -> None:
+        self._view, self._state, self._ended = view, state, ended
+        self._used, self._text = used, text
+        """What was read so far of a text that must be distinct; None outside of one."""
+
+    def __repr__(self) -> str:
+        return f"MachineCursor(state={self._state}, ended={self._ended})"
+
+    @property
+    def is_complete(self) -> bool:
+        return self._view.machine.accepts(self._state)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._ended or (self.is_complete and self._view.surely_ends(self._state))
+
+    def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
+        if self._ended:
+            return self._view.end_row
+        if self._text is None and not (self._used and self._used[-1]):
+            plain = self._view.plain_rows.get(self._state)
+            if plain is not None:
+                return plain
+        with self._view.patient(patience):
+            row = self._view.mask_row(self._state)
+            repeating = self._repeating(row)
+        if not repeating:
+            return row
+        kept = row.copy()
+        for token_id in repeating:
+            kept[token_id // 32] &= ~np.int32(np.uint32(1 << token_id % 32).view(np.int32))
+        return kept
+
+    def advance(self, token_id: int) -> bool:
+        vocabulary = self._view.vocabulary
+        if self._ended or not 0 <= token_id < vocabulary.size:
+            return False
+        if token_id in vocabulary.eos_ids:
+            self._ended = self.is_complete
+            return self._ended
+        after = self._after(token_id)
+        if after is None:
+            return False
+        self._state, self._used, self._text = after
+        return True
+
+    def forced(self) -> bytes:
+        return b"" if self._ended or self._text is not None else self._view.forced(self._state)
+
+    def complete(self) -> bytes:
+        """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
+        return b"" if self._ended else self._view.complete(self._state, self._used, self._text or b"")
+
+    def distance(self) -> int:
+        """Bytes after which the text may end at the latest, if that is what is wanted. Raises FuelError."""
+        return len(self.complete())
+
+    def fork(self) -> MachineCursor:
+        return MachineCursor(self._view, self._state, self._used, self._text, self._ended)
+
+    def _after(self, token_id: int) -> Behind | None:
+        return self._view.read(self._state, token_id, self._used, self._text)
+
+    def _repeating(self, row: MaskRow) -> list[int]:
+        """Allowed tokens behind which a text that must be distinct would have come twice."""
+        view, text, used = self._view, self._text, self._used
+        if text is None:
+            wholes = view.whole_texts(self._state, row).items()
+            found = [token_id for token_id, words in wholes if words is None or _is_used(used, words)]
+            if used and used[-1]:
+                begun = view.with_begun_text(self._state, row)
+                found += [token_id for token_id in begun if self._is_dead_end(token_id)]
+            return found
+        found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after(token_id) is None]
+        for word in used[-1]:
+            for form in spellings(word):
+                if form.startswith(text):
+                    rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
+                    found += tokens_behind(view.vocabulary.trie, rest).tolist()
+        return found
+
+    def _without_way_out(self, form: bytes, begun: int) -> bytes | None:
+        """What of a used text, its first `begun` bytes read, leads where nothing but used texts can come of it."""
+        view = self._view
+        from_here = view.runs_out_at(view.machine.phase(self._state), form)
+        if from_here is None:
+            return None
+        first = max(begun + 1, from_here)
+        state = view.run(self._state, form[begun:first])
+        for end in range(first, len(form) + 1):
+            if state == DEAD:
+                return None
+            if view.is_exhausted(state, form[:end], self._used[-1]):
+                return form[begun:end]
+            state = view.run(state, form[end : end + 1])
+        return None
+
+    def _is_dead_end(self, token_id: int) -> bool:
+        after = self._after(token_id)
+        if after is None:
+            return True
+        state, used, text = after
+        return text is not None and self._view.is_exhausted(state, text, used[-1])
+
+
+def _is_used(used: Used, words: tuple[tuple[int, str], ...]) -> bool:
+    return any(depth <= len(used) and word in used[depth - 1] for depth, word in words)
