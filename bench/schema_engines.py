@@ -6,6 +6,7 @@ JSON allows may stand between tokens, as far as the engine can say that.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple, Protocol
@@ -87,59 +88,49 @@ class _Stateless:
 # ---- native
 
 
+_DEADLINE_S: Final = 10.0
+"""The server's own for compiling."""
+
+
 class Native:
     """The machines of `grammars.json_schema`, as the native backend builds them."""
 
     mask_decides = True
-    _MOST_NODES: Final = 1 << 18
-    _COMPILE_FUEL: Final = 1_000_000
 
     def __init__(self, vocabulary: Vocabulary, reading: Reading, *, always_fresh: bool = False) -> None:
         """With `always_fresh`, no schema finds derivatives that an earlier one has left."""
         from grammars.backends.native import NativeBackend
-        from grammars.build_lock import BuildLock
         from grammars.json_schema.automaton import SchemaOptions
+        from grammars.workshop import Workshop
 
         self._vocabulary, self._reading, self._always_fresh = vocabulary, reading, always_fresh
-        self._lock = BuildLock()
         self._options = SchemaOptions(
             whitespace="any", property_order="any", assert_format=reading.assert_format, max_digits=None
         )
-        if not vocabulary.missing_bytes:
-            NativeBackend(vocabulary, 1, 60.0, 1 << 30).warm()  # has Numba load all kernels
-        self._prepare()
+        NativeBackend(vocabulary, 1, _DEADLINE_S, 1 << 30).warm()  # has Numba load all kernels
+        self._workshop = Workshop(vocabulary, "any")
 
     def refresh(self) -> None:
-        if self._always_fresh or len(self._lexis.arena) > self._MOST_NODES:
-            self._prepare()
+        from grammars.workshop import Workshop
 
-    def _prepare(self) -> None:
-        from grammars.json_schema.lexis import Lexis
-        from grammars.token_masks import interior_of
-
-        self._lexis = Lexis()
-        boundaries = self._lexis.syntax("any").of_any_text()
-        self._interiors = {lexeme: interior_of(self._lexis.lexicon, lexeme, self._vocabulary) for lexeme in boundaries}
+        if self._always_fresh or self._workshop.is_full:
+            self._workshop = Workshop(self._vocabulary, "any")
 
     def compile(self, schema: str) -> Compiled:
-        from grammars.byte_regex import FuelError
         from grammars.json_schema.automaton import schema_machine
-        from grammars.machine_view import MachineView
         from grammars.spec import GrammarError
-        from grammars.token_masks import TokenMasks
 
         draft: Any = self._reading.draft
-        self._lexis.arena.fuel = self._COMPILE_FUEL
+
+        def make() -> Any:
+            lexis, remotes = self._workshop.lexis, self._reading.remotes
+            made = schema_machine(schema, lexis, self._options, remotes=remotes, default_draft=draft)
+            return made.machine, made.endings.complete
+
         try:
-            machine, endings, _ = schema_machine(
-                schema, self._lexis, self._options, remotes=self._reading.remotes, default_draft=draft
-            )
+            return _NativeGrammar(self._workshop.build(make, time.monotonic() + _DEADLINE_S))
         except GrammarError as error:
             raise Refused(error.message, error.code, error.pointer) from error
-        except FuelError as error:
-            raise Refused("takes too many steps to compile", "grammar_too_large") from error
-        masks = TokenMasks(machine, self._vocabulary, self._interiors)
-        return _NativeGrammar(MachineView(machine, masks, self._lexis.arena, self._lock, endings.complete))
 
 
 class _NativeGrammar(NamedTuple):

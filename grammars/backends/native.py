@@ -6,22 +6,16 @@ import math
 import threading
 import time
 from typing import Final
-from weakref import WeakSet
 
-from grammars.build_lock import BuildLock
-from grammars.byte_regex import ByteRegexes, DeadlineError, FuelError
+from grammars.byte_regex import ByteRegexes, FuelError
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
 from grammars.ebnf.network import Network
-from grammars.interiors import Interiors
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
-from grammars.json_schema.lexis import Lexis
 from grammars.lazy_view import LazyCursor, LazyTokenView
 from grammars.machine import Machine
 from grammars.machine_cursor import MachineCursor
 from grammars.machine_view import Complete, MachineView
-from grammars.regex_language import RegexLanguage
-from grammars.regex_syntax import python_dialect
 from grammars.spec import (
     Choice,
     Diagnostic,
@@ -34,14 +28,11 @@ from grammars.spec import (
     StructuralTag,
 )
 from grammars.structural_tag.automaton import tag_machine
-from grammars.token_masks import TokenMasks
-from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
 from grammars.walk_record import WalkRecord
 from grammars.whole_text import rest_of_text, text_machine
+from grammars.workshop import COMPILE_FUEL, Workshop, too_large
 
-_MOST_SHARED_BYTES: Final = 64 << 20
-"""What grammars may share before a new lexis is begun for those to come; it lives as long as any of them."""
 _WARM_UP: Final[tuple[tuple[GrammarSpec, bytes], ...]] = (
     (
         JsonSchema.of(
@@ -56,41 +47,6 @@ _WARM_UP: Final[tuple[tuple[GrammarSpec, bytes], ...]] = (
     (Ebnf('root ::= "a" root | "b"'), b"ab"),
 )
 """Small grammars, and texts that use every part of the engine."""
-_COMPILE_FUEL: Final = 4_000_000
-
-
-class _Workshop:
-    """A lexis, what a vocabulary has for its boundary lexemes, and the lock under which anything in it is built."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.lock = BuildLock()
-        self.lexis = Lexis()
-        self.lexis.arena.pause = self.lock.pause
-        self.plain = RegexLanguage(self.lexis.arena, Utf8(self.lexis.arena).chars, python_dialect())
-        self.interiors = Interiors(self.lexis.lexicon, vocabulary)
-        self._vocabulary = vocabulary
-        self._views = WeakSet[MachineView]()
-
-    def view(self, machine: Machine, complete: Complete, record: WalkRecord | None) -> MachineView:
-        masks = TokenMasks(machine, self._vocabulary, self.interiors)
-        view = MachineView(machine, masks, self.lexis.arena, self.lock, complete, record)
-        self._views.add(view)
-        return view
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of what all views share; an estimate."""
-        return self.lexis.arena.nbytes + self.lexis.lexicon.nbytes + self.interiors.nbytes
-
-    @property
-    def share(self) -> int:
-        """Of that, what falls to each of the views that are left."""
-        return self.nbytes // max(1, len(self._views))
-
-    def prepare(self) -> None:
-        """Looks at the vocabulary from inside of strings and keys."""
-        for lexeme in self.lexis.syntax("spaced").of_any_text():
-            self.interiors.add(lexeme)
 
 
 class NativeBackend:
@@ -103,7 +59,7 @@ class NativeBackend:
             raise GrammarError("unsupported_backend", message)
         self._vocabulary = vocabulary
         self._lock = threading.Lock()
-        self._workshop: _Workshop | None = None
+        self._workshop: Workshop | None = None
 
     def warm(self) -> None:
         """Also has Numba compile, or load, whatever masks are built with."""
@@ -121,55 +77,45 @@ class NativeBackend:
     ) -> NativeGrammar:
         if isinstance(spec, Ebnf):
             return self._compile_ebnf(spec, time.monotonic() + deadline_s, record)
-        workshop, ends = self._current(), time.monotonic() + deadline_s
-        with workshop.lock:
-            arena = workshop.lexis.arena
-            arena.fuel, arena.deadline = _COMPILE_FUEL, ends
-            try:
-                machine, complete, diagnostics = _machine(spec, on_unsupported, workshop)
-                view = workshop.view(machine, complete, record)
-                with view.patient(_COMPILE_FUEL, ends):
-                    view.begin(machine.start())
-            except FuelError as error:
-                raise _too_large(error) from error
+        workshop = self._current()
+        diagnostics: list[Diagnostic] = []
+
+        def make() -> tuple[Machine, Complete]:
+            machine, complete, found = _machine(spec, on_unsupported, workshop)
+            diagnostics.extend(found)
+            return machine, complete
+
+        view = workshop.build(make, time.monotonic() + deadline_s, record)
         return NativeGrammar(view, diagnostics, workshop)
 
     def _compile_ebnf(self, spec: Ebnf, ends: float, record: WalkRecord | None) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
         arena = ByteRegexes()
-        arena.fuel, arena.deadline = _COMPILE_FUEL, ends
+        arena.fuel, arena.deadline = COMPILE_FUEL, ends
         try:
             automaton = ContextFreeAutomaton(Network(parse_gbnf(spec.grammar, spec.root), arena))
             view = LazyTokenView(automaton, self._vocabulary, record)
-            with view.patient(_COMPILE_FUEL, ends):
+            with view.patient(COMPILE_FUEL, ends):
                 view.begin(automaton.start())
         except FuelError as error:
-            raise _too_large(error) from error
+            raise too_large(error) from error
         return NativeGrammar(view, [])
 
     def close(self) -> None:
         """Nothing is held but memory."""
 
-    def _current(self) -> _Workshop:
+    def _current(self) -> Workshop:
         with self._lock:
-            if self._workshop is None or self._workshop.nbytes > _MOST_SHARED_BYTES:
-                self._workshop = _Workshop(self._vocabulary)
-                with self._workshop.lock:
-                    self._workshop.prepare()
+            if self._workshop is None or self._workshop.is_full:
+                self._workshop = Workshop(self._vocabulary)
             return self._workshop
-
-
-def _too_large(error: FuelError) -> GrammarError:
-    if isinstance(error, DeadlineError):
-        return GrammarError("compile_deadline", "The constraint takes too long to compile; simplify it.")
-    return GrammarError("grammar_too_large", "The constraint takes too many steps to compile; simplify it.")
 
 
 class NativeGrammar:
     """An automaton seen through a vocabulary."""
 
     def __init__(
-        self, view: MachineView | LazyTokenView, diagnostics: list[Diagnostic], workshop: _Workshop | None = None
+        self, view: MachineView | LazyTokenView, diagnostics: list[Diagnostic], workshop: Workshop | None = None
     ) -> None:
         """`workshop` is that in which the view was made, if it shares one with others."""
         self.view, self.diagnostics, self._workshop = view, diagnostics, workshop
@@ -211,7 +157,7 @@ def _schema_options(spec: JsonSchema, on_unsupported: OnUnsupported) -> SchemaOp
 
 
 def _machine(
-    spec: GrammarSpec, on_unsupported: OnUnsupported, workshop: _Workshop
+    spec: GrammarSpec, on_unsupported: OnUnsupported, workshop: Workshop
 ) -> tuple[Machine, Complete, list[Diagnostic]]:
     lexis = workshop.lexis
     match spec:

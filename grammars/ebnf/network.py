@@ -60,8 +60,9 @@ class Reach(NamedTuple):
 class Network:
     """The network of a grammar. Not safe to share by threads.
 
-    Raises GrammarError from its constructor where a rule that is needed can never end, and where the grammar's
-    shortest text has more than `MAX_SHORTEST` bytes.
+    What it does is paid for from the account of its arena. Raises FuelError where that is empty, and GrammarError from
+    its constructor where a rule that is needed can never end, and where the grammar's shortest text has more than
+    `MAX_SHORTEST` bytes.
     """
 
     def __init__(self, grammar: Grammar, arena: ByteRegexes | None = None) -> None:
@@ -78,6 +79,7 @@ class Network:
         self._inlined: set[int] = set()
         """Rules of which a call is read as what they stand for."""
         names = convert(without_recursion_at_ends(grammar), self.arena, self._parts)
+        self.arena.spend(len(self._parts.keys))
         self._parts.measure()
         if (endless := self._parts.endless()) is not None:
             raise grammar.endless(names[endless])
@@ -99,6 +101,7 @@ class Network:
     def edges(self, place: Place) -> Edges:
         found = self._edges.get(place)
         if found is None:
+            self.arena.spend(1)
             found = self._edges[place] = self._find_edges(place)
         return found
 

@@ -8,7 +8,6 @@ import re
 
 import jsonschema
 import pytest
-from ebnf_grammars import SQL
 from grammar_cases import follows, walk
 
 from grammars.backends.native import NativeBackend
@@ -195,8 +194,11 @@ def test_the_first_masks_are_built_when_a_grammar_is_compiled(compiler: GrammarC
 
 def test_an_ebnf_grammar_that_is_not_compiled_in_time_is_refused(vocabulary: Vocabulary) -> None:
     backend = NativeBackend(vocabulary, 1, 0.0, 0)
+    rules = "\n".join(
+        f'r{i} ::= [a-z{i % 10}]+ " " r{(7 * i + 1) % 500} | "{i}" r{(3 * i + 2) % 500} | ""' for i in range(500)
+    )
     with pytest.raises(GrammarError) as caught:
-        backend.compile(Ebnf(SQL), "error", 0.0)
+        backend.compile(Ebnf(f"root ::= r0\n{rules}"), "error", 0.0)
     assert caught.value.code == "compile_deadline"
 
 
