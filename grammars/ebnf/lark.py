@@ -60,7 +60,7 @@ def parse(text: str) -> Grammar:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._source = Source(text)
+        self._source = Source(text, "Lark grammar")
         self._expressions = Expressions()
         self._tokens = self._tokenised()
         self._at = 0
@@ -143,12 +143,15 @@ class _Parser:
         return self._is(":", ahead) or self._is("{", ahead) or (self._is("[", ahead) and self._closed_by_colon(ahead))
 
     def _begins_line(self) -> bool:
-        return not self._source.text[: self._tokens[self._at].start()].rpartition("\n")[2].strip()
+        before = self._tokens[self._at - 1].end() if self._at else None
+        return before is None or "\n" in self._source.text[before : self._tokens[self._at].start()]
 
     def _closed_by_colon(self, ahead: int) -> bool:
-        while not self._is("]", ahead) and self._group(ahead) is not None:
+        """Whether the bracket that opens there closes without another in it, and a colon follows."""
+        ahead += 1
+        while not self._is("]", ahead) and not self._is("[", ahead) and self._group(ahead) is not None:
             ahead += 1
-        return self._is(":", ahead + 1)
+        return self._is("]", ahead) and self._is(":", ahead + 1)
 
     def _definition(self) -> None:
         if not self._begins_definition():
@@ -220,15 +223,25 @@ class _Parser:
 
     def _refuse_recursive_terminals(self) -> None:
         """A terminal is regular: it may use other terminals, but not itself."""
-        left = {name: set(uses) for name, uses in self._uses.items() if _is_terminal(name)}
-        while left:
-            done = {name for name, uses in left.items() if not uses & left.keys()}
-            if not done:
-                name = min(left, key=lambda one: self._offsets[one])
-                what = f"the terminal {name!r} uses itself; make it a rule, in lower case"
-                self._source.invalid(what, self._offsets[name])
-            for name in done:
-                del left[name]
+        users: dict[str, list[str]] = {name: [] for name in self._uses if _is_terminal(name)}
+        for user in users:
+            for name in self._uses[user]:
+                users[name].append(user)
+        num_left = {name: len(self._uses[name]) for name in users}
+        done = [name for name in users if not num_left[name]]
+        for name in done:  # grows while it is read
+            for user in users[name]:
+                num_left[user] -= 1
+                if not num_left[user]:
+                    done.append(user)
+        left = users.keys() - done
+        if left:
+            name, seen = min(left, key=lambda one: self._offsets[one]), set[str]()
+            while name not in seen:  # from any of them, uses lead into a circle
+                seen.add(name)
+                name = next(used for used in self._uses[name] if used in left)
+            what = f"the terminal {name!r} uses itself; make it a rule, in lower case"
+            self._source.invalid(what, self._offsets[name])
 
     # ---- right-hand sides
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -19,26 +20,28 @@ _CONTROLS: Final = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, 
 _OPENED: Final = {")": "(", "]": "["}
 
 
-@dataclass(frozen=True, slots=True)
 class Source:
     """The text of a grammar, for errors to point into."""
 
-    text: str
+    def __init__(self, text: str, kind: str = "grammar") -> None:
+        """`kind` is what messages call it."""
+        self.text, self._kind = text, kind
+        self._breaks = [found.start() for found in re.finditer("\n", text)]
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column, counted from 1."""
-        before = self.text[:offset]
-        return before.count("\n") + 1, offset - before.rfind("\n")
+        line = bisect_left(self._breaks, offset)
+        return line + 1, offset - (self._breaks[line - 1] if line else -1)
 
     def invalid(self, what: str, offset: int) -> NoReturn:
-        self._fail("invalid_ebnf", f"The grammar is invalid: {what}.", offset)
+        self._fail("invalid_ebnf", f"The {self._kind} is invalid: {what}.", offset)
 
     def unsupported(self, what: str, offset: int) -> NoReturn:
         """Refuses a construct that means something, but nothing that this engine enforces."""
         self._fail("unsupported_backend", f"The native engine does not support {what}.", offset)
 
     def too_large(self, what: str, offset: int) -> NoReturn:
-        self._fail("grammar_too_large", f"The grammar is too large: {what}.", offset)
+        self._fail("grammar_too_large", f"The {self._kind} is too large: {what}.", offset)
 
     def _fail(self, code: ErrorCode, message: str, offset: int) -> NoReturn:
         line, column = self.position(offset)

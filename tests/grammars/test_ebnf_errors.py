@@ -92,6 +92,7 @@ def test_a_gbnf_construct_is_refused_by_name(text: str, line: int, column: int, 
         ('start: "a"\nstart: "b"', 2, 1, "defined twice; the first time in line 1"),
         ('start: "a"\nMixed: "b"', 2, 1, "neither in lower case"),
         ('start: A\nB: "b"\nA: "a" A', 3, 1, "'A' uses itself"),
+        ('start: A\nA: B\nB: "b" C\nC: B | A', 3, 1, "'B' uses itself"),
         ('start: A\nA: "a" b\nb: "b"', 2, 8, "can't use the rule 'b'"),
         ('start: "a', 1, 8, "string is not closed"),
         ("start: /a", 1, 8, "pattern is not closed"),
@@ -165,6 +166,19 @@ def test_deeply_nested_lark_groups_are_too_large() -> None:
     error = lark_error("start: " + "[" * 100_000 + '"a"' + "]" * 100_000)
     assert error.code == "grammar_too_large"
     assert (error.line, error.column) == (1, 1008)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("".join(f"T{i}: T{i + 1}\n" for i in range(50_000)) + 'T50000: "a"', "no rule 'start'"),
+        ("start: " + "a " * 300_000 + "b", "no rule 'a'"),
+        ("start: \n" + "a [\n" * 900 + "b " * 100_000, "not closed"),
+    ],
+)
+def test_a_long_lark_grammar_is_read_once(text: str, says: str) -> None:
+    """Or else these would take minutes each."""
+    assert says in lark_error(text).message
 
 
 @pytest.mark.parametrize("pattern", ["(" * 5000 + "a" + ")" * 5000, "(b|c?" * 60 + "a" + "d?)*" * 60])
