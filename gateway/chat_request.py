@@ -142,6 +142,12 @@ class EbnfFormat(msgspec.Struct, frozen=True, tag="ebnf", tag_field="type", forb
     root: Annotated[str, Meta(description="The rule to start from.")] = "root"
 
 
+class LarkFormat(msgspec.Struct, frozen=True, tag="lark", tag_field="type", forbid_unknown_fields=True):
+    """Text derived from the rule `start` of a grammar in Lark's notation. An extension of Espalier."""
+
+    grammar: str
+
+
 class ChoiceFormat(msgspec.Struct, frozen=True, tag="choice", tag_field="type", forbid_unknown_fields=True):
     """Exactly one of some strings. An extension of Espalier."""
 
@@ -149,7 +155,14 @@ class ChoiceFormat(msgspec.Struct, frozen=True, tag="choice", tag_field="type", 
 
 
 ResponseFormat = (
-    TextFormat | JsonObjectFormat | JsonSchemaFormat | StructuralTagFormat | RegexFormat | EbnfFormat | ChoiceFormat
+    TextFormat
+    | JsonObjectFormat
+    | JsonSchemaFormat
+    | StructuralTagFormat
+    | RegexFormat
+    | EbnfFormat
+    | LarkFormat
+    | ChoiceFormat
 )
 
 
@@ -159,7 +172,7 @@ class StructuredOutputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     json: Annotated[Raw, Meta(description="A JSON Schema, or its text.")] = field(default_factory=Raw)
     regex: str | None = None
     choice: Annotated[list[str], Meta(min_length=1)] | None = None
-    grammar: str | None = None
+    grammar: Annotated[str | None, Meta(description="EBNF; Lark's notation where there is no `::=`.")] = None
     json_object: bool | None = None
     structural_tag: Annotated[Raw, Meta(description="A structural tag, or its text.")] = field(default_factory=Raw)
 
@@ -301,6 +314,7 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     structured_outputs: StructuredOutputs | None = None
     regex: Annotated[str | None, Meta(description="SGLang's spelling of a regex constraint.")] = None
     ebnf: Annotated[str | None, Meta(description="SGLang's spelling of a grammar constraint.")] = None
+    lark: Annotated[str | None, Meta(description="A grammar in Lark's notation. An extension of Espalier.")] = None
     json_schema: Annotated[Raw, Meta(description="SGLang's spelling: the text of a JSON Schema.")] = field(
         default_factory=Raw
     )
@@ -331,7 +345,7 @@ UNSUPPORTED = {
     "guided_decoding_backend": "use `grammar_options.backend`.",
     "guided_whitespace_pattern": "use `grammar_options.whitespace`.",
     "structural_tag": 'use `response_format` {"type": "structural_tag", ...}.',
-    "grammar": "use `ebnf`, `structured_outputs.grammar` or `response_format`.",
+    "grammar": "use `ebnf`, `lark`, `structured_outputs.grammar` or `response_format`.",
     "choice": "use `structured_outputs.choice` or `response_format`.",
     "functions": "use `tools`.",
     "function_call": "use `tool_choice`.",

@@ -13,11 +13,11 @@ from typing import Final, Literal
 import msgspec
 
 from grammars.checking import Checker, Fault, Position, Report
-from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex, kind_of
+from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, Lark, OnUnsupported, Regex, kind_of
 
-Kind = Literal["auto", "schema", "regex", "ebnf"]
+Kind = Literal["auto", "schema", "regex", "ebnf", "lark"]
 
-_KIND_OF_SUFFIX: Final[dict[str, Kind]] = {".regex": "regex", ".gbnf": "ebnf", ".ebnf": "ebnf"}
+_KIND_OF_SUFFIX: Final[dict[str, Kind]] = {".regex": "regex", ".gbnf": "ebnf", ".ebnf": "ebnf", ".lark": "lark"}
 _MAGIC: Final = frozenset("*?[")
 
 Level = Literal["error", "warning", "note"]
@@ -139,5 +139,7 @@ def _spec(name: str, text: str, settings: Settings) -> GrammarSpec:
             return Regex(text.removesuffix("\n").removesuffix("\r"))
         case "ebnf":
             return Ebnf(text, settings.root)
+        case "lark":
+            return Lark(text)
         case _:
             return JsonSchema(text)

@@ -204,10 +204,10 @@ def doctor(model: str | None, host: str, port: int, as_json: bool) -> None:
 @click.option(
     "--kind",
     default="auto",
-    type=click.Choice(["auto", "schema", "regex", "ebnf"]),
-    help="What the files hold; auto: .regex, .gbnf and .ebnf by their names, JSON Schemas else.",
+    type=click.Choice(["auto", "schema", "regex", "ebnf", "lark"]),
+    help="What the files hold; auto: .regex, .gbnf, .ebnf and .lark by their names, JSON Schemas else.",
 )
-@click.option("--root", default="root", help="The rule that grammars start from.")
+@click.option("--root", default="root", help="The rule that EBNF grammars start from.")
 @click.option(
     "--on-unsupported",
     default="error",

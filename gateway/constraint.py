@@ -18,6 +18,7 @@ from gateway.chat_request import (
     GrammarOptions,
     JsonObjectFormat,
     JsonSchemaFormat,
+    LarkFormat,
     RegexFormat,
     ResponseFormat,
     StructuralTagFormat,
@@ -25,7 +26,8 @@ from gateway.chat_request import (
 )
 from gateway.decoding import read_json
 from gateway.errors import invalid
-from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, OnUnsupported, Regex, StructuralTag, Whitespace
+from grammars.ebnf.notation import is_lark
+from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Lark, OnUnsupported, Regex, StructuralTag, Whitespace
 
 ANY_OBJECT = '{"type":"object"}'
 JsonSpec = Callable[[str], JsonSchema]
@@ -59,6 +61,8 @@ def read_constraint(request: ChatRequest, default_whitespace: Whitespace) -> Con
         found.append(Constraint(Regex(request.regex), "regex"))
     if request.ebnf is not None:
         found.append(Constraint(Ebnf(request.ebnf), "ebnf"))
+    if request.lark is not None:
+        found.append(Constraint(Lark(request.lark), "lark"))
     if (schema := json_text(request.json_schema)) is not None:
         found.append(Constraint(json_spec(schema), "json_schema"))
     if len(found) > 1:
@@ -111,6 +115,8 @@ def _from_response_format(form: ResponseFormat, json_spec: JsonSpec) -> list[Con
             return [Constraint(Regex(pattern), "response_format.pattern")]
         case EbnfFormat(grammar=grammar, root=root):
             return [Constraint(Ebnf(grammar, root), "response_format.grammar")]
+        case LarkFormat(grammar=grammar):
+            return [Constraint(Lark(grammar), "response_format.grammar")]
         case ChoiceFormat(choices=choices):
             return [Constraint(Choice(tuple(choices)), "response_format.choices")]
         case _:
@@ -155,10 +161,8 @@ def _from_structured_outputs(given: StructuredOutputs, json_spec: JsonSpec) -> l
     if given.choice is not None:
         found.append(Constraint(Choice(tuple(given.choice)), f"{at}.choice"))
     if given.grammar is not None:
-        if "::=" not in given.grammar:
-            message = f"`{at}.grammar` has no rule `name ::= ...`; grammars in Lark's notation are not supported."
-            raise invalid(message, f"{at}.grammar", "invalid_ebnf")
-        found.append(Constraint(Ebnf(given.grammar), f"{at}.grammar"))
+        grammar = Lark(given.grammar) if is_lark(given.grammar) else Ebnf(given.grammar)
+        found.append(Constraint(grammar, f"{at}.grammar"))
     if given.json_object:
         found.append(Constraint(json_spec(ANY_OBJECT), f"{at}.json_object"))
     if (tag := json_text(given.structural_tag)) is not None:

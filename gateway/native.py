@@ -18,15 +18,16 @@ from gateway.openapi import documented
 from gateway.serving import Serving, gone
 from gateway.sse import read_body, unless_gone
 from gateway.translate import check_model
-from grammars.spec import Choice, Diagnostic, Ebnf, GrammarSpec, JsonSchema, Regex, StructuralTag, Whitespace
+from grammars.spec import Choice, Diagnostic, Ebnf, GrammarSpec, JsonSchema, Lark, Regex, StructuralTag, Whitespace
 
 
 class GrammarRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A grammar to compile: exactly one of the five kinds."""
+    """A grammar to compile: exactly one of the six kinds."""
 
     json_schema: Annotated[Raw, Meta(description="A JSON Schema, or its text.")] = field(default_factory=Raw)
     regex: str | None = None
     ebnf: str | None = None
+    lark: str | None = None
     choice: Annotated[list[str], Meta(min_length=1)] | None = None
     structural_tag: Annotated[Raw, Meta(description="A structural tag, or its text.")] = field(default_factory=Raw)
     root: Annotated[str | None, Meta(description="The rule an EBNF grammar starts from; `root` by default.")] = None
@@ -231,6 +232,7 @@ def _read_spec(body: GrammarRequest, default_whitespace: Whitespace) -> tuple[st
         "json_schema": None if schema is None else options.spec(schema, default_whitespace),
         "regex": None if body.regex is None else Regex(body.regex),
         "ebnf": None if body.ebnf is None else Ebnf(body.ebnf, body.root or "root"),
+        "lark": None if body.lark is None else Lark(body.lark),
         "choice": None if body.choice is None else Choice(tuple(body.choice)),
         "structural_tag": None if tag is None else StructuralTag(tag),
     }

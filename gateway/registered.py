@@ -15,13 +15,13 @@ from gateway.client import EngineClient, EngineUnavailable, RequestRejected, new
 from gateway.errors import ApiError
 from gateway.native import grammar_command
 from grammars.json_schema.places import places
-from grammars.spec import Ebnf, GrammarSpec, JsonSchema, Regex, Whitespace
+from grammars.spec import Ebnf, GrammarSpec, JsonSchema, Lark, Regex, Whitespace
 
 logger = logging.getLogger("espalier.registered")
 
 _BODY: Final = ".grammar.json"
-_SUFFIXES: Final = (_BODY, ".json", ".regex", ".gbnf", ".ebnf")
-"""A body of `POST /v1/grammars`, a JSON Schema, a regular expression, and grammars from their rule `root`."""
+_SUFFIXES: Final = (_BODY, ".json", ".regex", ".gbnf", ".ebnf", ".lark")
+"""A body of `POST /v1/grammars`, a JSON Schema, a regular expression, EBNF from its rule `root`, and Lark."""
 
 
 class RegisteredError(ValueError):
@@ -102,6 +102,8 @@ def _spec(file: Path, text: str, whitespace: Whitespace) -> GrammarSpec:
             return GrammarOptions().spec(text, whitespace)
         case ".regex":  # editors end a file with a line break, which is no part of the expression
             return Regex(text.removesuffix("\n").removesuffix("\r"))
+        case ".lark":
+            return Lark(text)
         case _:
             return Ebnf(text)
 

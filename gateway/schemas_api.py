@@ -15,15 +15,16 @@ from gateway.openapi import documented
 from gateway.serving import Serving
 from gateway.sse import read_body, unless_gone
 from grammars.checking import Report
-from grammars.spec import Choice, Ebnf, GrammarSpec, OnUnsupported, Regex, Whitespace
+from grammars.spec import Choice, Ebnf, GrammarSpec, Lark, OnUnsupported, Regex, Whitespace
 
 
 class CheckRequest(JsonOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A constraint to look at: exactly one of `schema`, `regex`, `ebnf` and `choice`."""
+    """A constraint to look at: exactly one of `schema`, `regex`, `ebnf`, `lark` and `choice`."""
 
     schema: Annotated[Raw, Meta(description="A JSON Schema, or its text.")] = field(default_factory=Raw)
     regex: str | None = None
     ebnf: str | None = None
+    lark: str | None = None
     choice: Annotated[list[str], Meta(min_length=1)] | None = None
     root: Annotated[str | None, Meta(description="The rule an EBNF grammar starts from; `root` by default.")] = None
     on_unsupported: OnUnsupported = "error"
@@ -60,6 +61,7 @@ def _read_spec(body: CheckRequest, default_whitespace: Whitespace) -> GrammarSpe
         "schema": None if schema is None else body.spec(schema, default_whitespace),
         "regex": None if body.regex is None else Regex(body.regex),
         "ebnf": None if body.ebnf is None else Ebnf(body.ebnf, body.root or "root"),
+        "lark": None if body.lark is None else Lark(body.lark),
         "choice": None if body.choice is None else Choice(tuple(body.choice)),
     }
     kind, spec = only_spec(specs, body.root)

@@ -1,1 +1,1 @@
-"""JSON Schema, regex, EBNF and choices compiled to token-mask automata. NumPy and Numba, no torch."""
+"""JSON Schema, regex, EBNF, Lark and choices compiled to token-mask automata. NumPy and Numba, no torch."""

@@ -22,7 +22,7 @@ from grammars.json_schema.automaton import keyword_findings
 from grammars.json_schema.diagnose import Finding
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.places import places
-from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex, kind_of
+from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, Lark, OnUnsupported, Regex, kind_of
 from grammars.validation import validate
 from grammars.vocabulary import Vocabulary
 
@@ -182,7 +182,7 @@ def _positions(schema: str, pointers: Iterable[str]) -> dict[str, Position]:
 
 def _fault(error: GrammarError, spec: GrammarSpec, spots: dict[str, Position]) -> Fault:
     position = spots.get(error.pointer) if error.pointer is not None else None
-    if position is None and error.line is not None and isinstance(spec, JsonSchema | Regex | Ebnf):
+    if position is None and error.line is not None and isinstance(spec, JsonSchema | Regex | Ebnf | Lark):
         column = error.column or 1
         position = Position(error.line, column, error.line, column + 1)
     return Fault(error.code, error.message, error.pointer, position)

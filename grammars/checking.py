@@ -78,7 +78,7 @@ class Report(msgspec.Struct, frozen=True):
     """What is enforced of a specification, how large its automaton is, and what comes out of it."""
 
     kind: str
-    """`json_schema`, `regex`, `ebnf` or `choice`."""
+    """`json_schema`, `regex`, `ebnf`, `lark` or `choice`."""
     verdict: Literal["enforced", "validated", "error"]
     """`enforced`: all of it, exactly. `validated`: some keywords are left to the final validation. `error`: see
     `faults`."""

@@ -24,6 +24,7 @@ from grammars.spec import (
     GrammarError,
     GrammarSpec,
     JsonSchema,
+    Lark,
     Regex,
     StructuralTag,
     canonical,
@@ -39,6 +40,7 @@ MAX_TEXT_BYTES: Final = {
     "choice": 4 << 20,
     "regex": 1 << 18,
     "ebnf": 1 << 20,
+    "lark": 1 << 20,
 }
 """What a specification may measure in UTF-8."""
 
@@ -247,9 +249,7 @@ class GrammarCompiler:
     def _compile(self, key: str, spec: GrammarSpec, options: CompileOptions) -> tuple[str, Compiled]:
         """By the backend that was asked for, or the first that takes the specification; within one deadline in all."""
         expires = time.monotonic() + self._deadline_s
-        names = list(BACKENDS) if options.backend == "auto" else [options.backend]
-        if options.backend == "auto" and isinstance(spec, Ebnf | StructuralTag):
-            names = ["native", "xgrammar"]
+        names = _candidates(spec) if options.backend == "auto" else [options.backend]
         record = None if self._disk is None else self._disk.load(key)
         for name in names:
             try:
@@ -274,11 +274,24 @@ class GrammarCompiler:
             return self._backends[name]
 
 
+def _candidates(spec: GrammarSpec) -> list[str]:
+    """The backends that `auto` tries, in turn: those that read the kind of specification at all."""
+    match spec:
+        case Lark():
+            return ["native"]
+        case Ebnf() | StructuralTag():
+            return ["native", "xgrammar"]
+        case _:
+            return list(BACKENDS)
+
+
 def check_size(spec: GrammarSpec) -> None:
     """Raises GrammarError for what is larger than a specification may be, holds nothing, or is not Unicode."""
     match spec:
-        case JsonSchema(schema=text) | Regex(pattern=text) | Ebnf(grammar=text) | StructuralTag(tag=text):
+        case JsonSchema(schema=text) | Regex(pattern=text) | StructuralTag(tag=text):
             texts: tuple[str, ...] = (text,)
+        case Ebnf(grammar=text) | Lark(grammar=text):
+            texts = (text,)
         case Choice(choices=texts):
             if not texts:
                 raise GrammarError("invalid_choice", "A choice needs at least one string to choose from.")
@@ -297,6 +310,7 @@ _INVALID: Final[dict[str, ErrorCode]] = {
     "json_schema": "invalid_schema",
     "regex": "invalid_regex",
     "ebnf": "invalid_ebnf",
+    "lark": "invalid_ebnf",
     "choice": "invalid_choice",
     "structural_tag": "invalid_structural_tag",
 }

@@ -61,6 +61,12 @@ class Ebnf(msgspec.Struct, frozen=True, tag="ebnf"):
     root: str = "root"
 
 
+class Lark(msgspec.Struct, frozen=True, tag="lark"):
+    """Text derived from the rule `start` of a grammar in Lark's notation (`rule: ...`, see `grammars.ebnf.lark`)."""
+
+    grammar: str
+
+
 class Choice(msgspec.Struct, frozen=True, tag="choice"):
     """Exactly one of the given strings."""
 
@@ -76,7 +82,7 @@ class StructuralTag(msgspec.Struct, frozen=True, tag="structural_tag"):
     tag: str
 
 
-GrammarSpec = JsonSchema | Regex | Ebnf | Choice | StructuralTag
+GrammarSpec = JsonSchema | Regex | Ebnf | Lark | Choice | StructuralTag
 
 
 class CompileOptions(msgspec.Struct, frozen=True):
@@ -110,14 +116,16 @@ def grammar_key(spec: GrammarSpec, options: CompileOptions) -> str:
 
 
 def kind_of(spec: GrammarSpec) -> str:
-    """The tag of a specification: `json_schema`, `regex`, `ebnf`, `choice` or `structural_tag`."""
+    """The tag of a specification: `json_schema`, `regex`, `ebnf`, `lark`, `choice` or `structural_tag`."""
     return str(type(spec).__struct_config__.tag)
 
 
 def spec_len(spec: GrammarSpec) -> int:
     """Characters of a specification's text."""
     match spec:
-        case JsonSchema(schema=text) | Regex(pattern=text) | Ebnf(grammar=text) | StructuralTag(tag=text):
+        case JsonSchema(schema=text) | Regex(pattern=text) | StructuralTag(tag=text):
+            return len(text)
+        case Ebnf(grammar=text) | Lark(grammar=text):
             return len(text)
         case Choice(choices=choices):
             return sum(map(len, choices))
@@ -153,7 +161,7 @@ class GrammarError(Exception):
     """A specification that cannot be compiled: what is wrong, where, and what to do about it.
 
     `pointer` is a JSON Pointer (RFC 6901) into the schema; `line` and `column` count from 1 into the text of a regex
-    or an EBNF grammar. Codes that start with `compile_` are faults of the compilation, not of the specification.
+    or a grammar. Codes that start with `compile_` are faults of the compilation, not of the specification.
     """
 
     def __init__(

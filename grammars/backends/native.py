@@ -10,6 +10,7 @@ from typing import Final
 from grammars.byte_regex import ByteRegexes, FuelError
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
+from grammars.ebnf.lark import parse as parse_lark
 from grammars.ebnf.network import Network
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.lazy_view import LazyCursor, LazyTokenView
@@ -23,6 +24,7 @@ from grammars.spec import (
     GrammarError,
     GrammarSpec,
     JsonSchema,
+    Lark,
     OnUnsupported,
     Regex,
     StructuralTag,
@@ -75,8 +77,8 @@ class NativeBackend:
     def compile(
         self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
     ) -> NativeGrammar:
-        if isinstance(spec, Ebnf):
-            return self._compile_ebnf(spec, time.monotonic() + deadline_s, record)
+        if isinstance(spec, Ebnf | Lark):
+            return self._compile_grammar(spec, time.monotonic() + deadline_s, record)
         workshop = self._current()
         diagnostics: list[Diagnostic] = []
 
@@ -88,12 +90,13 @@ class NativeBackend:
         view = workshop.build(make, time.monotonic() + deadline_s, record)
         return NativeGrammar(view, diagnostics, workshop)
 
-    def _compile_ebnf(self, spec: Ebnf, ends: float, record: WalkRecord | None) -> NativeGrammar:
+    def _compile_grammar(self, spec: Ebnf | Lark, ends: float, record: WalkRecord | None) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
         arena = ByteRegexes()
         arena.fuel, arena.deadline = COMPILE_FUEL, ends
         try:
-            automaton = ContextFreeAutomaton(Network(parse_gbnf(spec.grammar, spec.root), arena))
+            parsed = parse_lark(spec.grammar) if isinstance(spec, Lark) else parse_gbnf(spec.grammar, spec.root)
+            automaton = ContextFreeAutomaton(Network(parsed, arena))
             view = LazyTokenView(automaton, self._vocabulary, record)
             with view.patient(COMPILE_FUEL, ends):
                 view.begin(automaton.start())
@@ -177,7 +180,7 @@ def _machine(
             )
             workshop.interiors.offer(tag.explored)
             return tag.machine, tag.endings.complete, tag.diagnostics
-        case Ebnf():
+        case Ebnf() | Lark():
             raise AssertionError("grammars are compiled in arenas of their own")
     machine = text_machine(lexis.lexicon, expr)
     return machine, lambda state, used, text: rest_of_text(machine, state), []

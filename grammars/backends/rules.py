@@ -9,7 +9,7 @@ import msgspec
 from grammars.backends.schema_regex.translate import ROOT, Translation, translate
 from grammars.expr import NOTHING, Expr, literal, productive, prune, union
 from grammars.regex import whole
-from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSchema, OnUnsupported, Regex
+from grammars.spec import Choice, Diagnostic, GrammarError, GrammarSpec, JsonSchema, Lark, OnUnsupported, Regex
 
 _LISTED: Final = 5
 """Keywords that an error message names at most."""
@@ -20,7 +20,10 @@ decode_spec = msgspec.msgpack.Decoder(GrammarSpec).decode
 def rules_of(
     spec: GrammarSpec, on_unsupported: OnUnsupported, share_tails: bool
 ) -> tuple[dict[str, Expr], list[Diagnostic]]:
-    """The rules of a schema, a regex or a choice, with their start `ROOT`, and what became of keywords."""
+    """The rules of a schema, a regex or a choice, with their start `ROOT`, and what became of keywords.
+
+    Raises GrammarError, unsupported_backend for what has no such form.
+    """
     match spec:
         case JsonSchema(schema=schema, whitespace=whitespace):
             refuse_options(spec)
@@ -31,6 +34,9 @@ def rules_of(
             return regex_rules(pattern), []
         case Choice(choices=choices):
             return {ROOT: union(*map(literal, choices))}, []
+        case Lark():
+            message = "Only the native backend reads Lark's notation; use it, or auto, or write the grammar as EBNF."
+            raise GrammarError("unsupported_backend", message)
         case _:
             raise GrammarError("unsupported_backend", f"{type(spec).__name__} has no form as rules.")
 

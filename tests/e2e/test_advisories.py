@@ -51,6 +51,10 @@ def ebnf(grammar: str) -> str:
     return json.dumps({"ebnf": grammar})
 
 
+def lark(grammar: str) -> str:
+    return json.dumps({"lark": grammar})
+
+
 def choice(choices: list[str]) -> str:
     return json.dumps({"structured_outputs": {"choice": choices}})
 
@@ -138,6 +142,13 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "20,000 groups": (regex("(" * 20_000 + "a" + ")" * 20_000), "unsupported_regex", "nested"),
     "unterminated text": (ebnf('root ::= "a'), "invalid_ebnf", '"line": 1'),
     "unknown rule": (ebnf("root ::= x"), "invalid_ebnf", "x"),
+    "terminal of itself": (lark("start: A\nA: A"), "invalid_ebnf", "uses itself"),
+    "10,000 terminals in a row": (
+        lark("".join(f"T{i}: T{i + 1}\n" for i in range(10_000)) + 'T10000: "a"'),
+        "invalid_ebnf",
+        "no rule 'start'",
+    ),
+    "20,000 brackets": (lark("start: " + "[" * 20_000 + '"a"' + "]" * 20_000), "grammar_too_large", "nested"),
     # GHSA-7rgv-gqhr-fxg3: nesting
     "1,100 levels": (schema(json.dumps(nested(1100))), "grammar_too_large", "1,000"),
     "5,000 levels": (schema(nested(5000)), "invalid_json", "nested"),

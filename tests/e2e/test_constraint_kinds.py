@@ -1,4 +1,4 @@
-"""Regex, EBNF and choice at temperature 1: every complete answer is in the language, by an independent check."""
+"""Regex, EBNF, Lark and choice at temperature 1: every complete answer is in the language, by an independent check."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ async def test_200_answers_at_temperature_one_match(
         {"regex": "[ab]{3}"},
         {"structured_outputs": {"choice": ["aab", "bba"]}},
         {"structured_outputs": {"grammar": "root ::= [ab] [ab] [ab]"}},
+        {"structured_outputs": {"grammar": 'start: AB AB AB\nAB: "a" | "b"'}},
         {"ebnf": "root ::= [ab] [ab] [ab]"},
+        {"lark": "start: /[ab]/~3"},
     ],
     ids=str,
 )

@@ -49,6 +49,7 @@ def neighbour(server: Server) -> Iterator[list[httpx.Response]]:
         ({"response_format": schema_format({"type": "objekt"})}, "response_format.json_schema.schema", "/type"),
         ({"response_format": {"type": "regex", "pattern": "a(b"}}, "response_format.pattern", ""),
         ({"response_format": {"type": "ebnf", "grammar": 'root ::= "a'}}, "response_format.grammar", ""),
+        ({"structured_outputs": {"grammar": 'start: "a'}}, "structured_outputs.grammar", "Lark"),
         ({"regex": "[z-a]"}, "regex", ""),
         ({"structured_outputs": {"json": {"type": 5}}}, "structured_outputs.json", "/type"),
         ({"guided_json": {"type": "object"}}, "guided_json", "structured_outputs"),

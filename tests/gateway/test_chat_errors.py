@@ -112,6 +112,7 @@ REFUSED: list[tuple[str, dict[str, Any], str | None, str]] = [
         "schema`",
     ),
     ("a tag without a format", {"response_format": {"type": "structural_tag"}}, "response_format", "`format`"),
+    ("grammars in two notations", {"ebnf": 'root ::= "a"', "lark": 'start: "a"'}, "lark", "`ebnf` and `lark`"),
     ("two constraints", {"response_format": JSON, "regex": "a"}, "regex", "`response_format.json_schema.schema`"),
     (
         "two constraints of vLLM's",
@@ -122,10 +123,10 @@ REFUSED: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("an empty constraint of vLLM's", {"structured_outputs": {}}, "structured_outputs", "no constraint"),
     ("an unknown constraint of vLLM's", {"structured_outputs": {"regexp": "a"}}, "structured_outputs.regexp", "regex`"),
     (
-        "a grammar in Lark's notation",
-        {"structured_outputs": {"grammar": 'start: "a"'}},
-        "structured_outputs.grammar",
-        "Lark",
+        "a root of a Lark grammar",
+        {"response_format": {"type": "lark", "grammar": 'start: "a"', "root": "start"}},
+        "response_format.root",
+        "root",
     ),
     (
         "an unknown backend",
@@ -188,6 +189,7 @@ REFUSED: list[tuple[str, dict[str, Any], str | None, str]] = [
         "response_format.json_schema.schema",
         "`tool_choice`",
     ),
+    ("tools beside a Lark grammar", {"tools": [TOOL], "lark": 'start: "a"'}, "tools", "EBNF"),
     (
         "tools beside a structural tag",
         {"tools": [TOOL], "response_format": {"type": "structural_tag", "format": {}}},

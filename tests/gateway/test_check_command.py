@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from gateway.check_command import Checked, Settings, check_files, exit_code, problems
 from gateway.check_formats import FORMATS, RULES, as_json, as_junit, as_sarif, as_text
 from gateway.cli import main
-from grammars.checking import Checker, Fault, Report
+from grammars.checking import Checker, Fault, Position, Report
 from tests.fakes.engine import MODEL
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "sub dir" / "broken.json").write_text(BROKEN)
     (tmp_path / "word.regex").write_text("[a-z]{3}\n")
     (tmp_path / "list.gbnf").write_text('root ::= "a" | "b" root\n')
+    (tmp_path / "list.lark").write_text('start: "a" | "b" start\n')
+    (tmp_path / "torn.lark").write_text('start: "a"\n  | WORD\n')
     (tmp_path / "bytes.json").write_bytes(b'"\xff"')
     (tmp_path / "mark.json").write_bytes(b'\xef\xbb\xbf{"type": "null"}')
     monkeypatch.chdir(tmp_path)
@@ -60,7 +62,7 @@ def verdicts(found: list[Checked]) -> dict[str, str]:
 
 
 def test_files_and_globs_are_checked_once_each_by_what_their_names_say(checker: Checker, folder: Path) -> None:
-    found = checked(checker, "good.json", "**/*.json", "word.regex", "list.gbnf")
+    found = checked(checker, "good.json", "**/*.json", "word.regex", "list.gbnf", "list.lark")
     kinds = {each.file: each.report.kind for each in found if each.report}
     assert found[0].file == "good.json"
     assert kinds == {
@@ -70,6 +72,7 @@ def test_files_and_globs_are_checked_once_each_by_what_their_names_say(checker: 
         "sub dir/left.json": "json_schema",
         "word.regex": "regex",
         "list.gbnf": "ebnf",
+        "list.lark": "lark",
     }
     assert verdicts(found) == {
         "good.json": "enforced",
@@ -79,6 +82,7 @@ def test_files_and_globs_are_checked_once_each_by_what_their_names_say(checker: 
         "sub dir/left.json": "error",
         "word.regex": "enforced",
         "list.gbnf": "enforced",
+        "list.lark": "enforced",
     }
     (regex,) = [each.report for each in found if each.file == "word.regex"]
     assert regex is not None
@@ -92,6 +96,17 @@ def test_the_kind_may_be_said(checker: Checker, folder: Path) -> None:
     (other_root,) = checked(checker, "list.gbnf", root="list")
     assert other_root.report is not None
     assert other_root.report.faults[0].code == "invalid_ebnf"
+    (as_lark,) = checked(checker, "list.gbnf", kind="lark")
+    assert as_lark.report is not None
+    assert as_lark.report.kind == "lark"
+
+
+def test_what_is_wrong_with_a_lark_file_is_said_with_its_place(checker: Checker, folder: Path) -> None:
+    found = checked(checker, "torn.lark")
+    (problem,) = problems(found[0], strict=False)
+    assert (problem.code, problem.position) == ("invalid_ebnf", Position(2, 5, 2, 6))
+    assert "%import common.WORD" in problem.message
+    assert exit_code(found, strict=False) == 1
 
 
 @pytest.mark.parametrize(

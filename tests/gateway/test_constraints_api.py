@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from engine.wire import Generate
-from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Regex, StructuralTag
+from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Lark, Regex, StructuralTag
 from tests.fakes.engine import MODEL, Script
 from tests.gateway.conftest import Gateway
 
@@ -54,6 +54,7 @@ def named(**fields: Any) -> dict[str, Any]:
         ),
         ({"response_format": {"type": "regex", "pattern": "a+"}}, Regex("a+"), "error"),
         ({"response_format": {"type": "ebnf", "grammar": 'x ::= "a"', "root": "x"}}, Ebnf('x ::= "a"', "x"), "error"),
+        ({"response_format": {"type": "lark", "grammar": 'start: "a"'}}, Lark('start: "a"'), "error"),
         ({"response_format": {"type": "choice", "choices": ["a", "b"]}}, Choice(("a", "b")), "error"),
         ({"response_format": TAG}, StructuralTag(json.dumps(TAG)), "error"),
         ({"response_format": LEGACY}, StructuralTag(json.dumps(LEGACY_TAG)), "error"),
@@ -62,10 +63,13 @@ def named(**fields: Any) -> dict[str, Any]:
         ({"structured_outputs": {"regex": "a+"}}, Regex("a+"), "error"),
         ({"structured_outputs": {"choice": ["a"]}}, Choice(("a",)), "error"),
         ({"structured_outputs": {"grammar": 'root ::= "a"'}}, Ebnf('root ::= "a"'), "error"),
+        ({"structured_outputs": {"grammar": 'start: "a"'}}, Lark('start: "a"'), "error"),
+        ({"structured_outputs": {"grammar": 'start: "::="'}}, Lark('start: "::="'), "error"),
         ({"structured_outputs": {"json_object": True}}, OBJECT, "error"),
         ({"structured_outputs": {"structural_tag": json.dumps(TAG)}}, StructuralTag(json.dumps(TAG)), "error"),
         ({"regex": "a+"}, Regex("a+"), "error"),
         ({"ebnf": 'root ::= "a"'}, Ebnf('root ::= "a"'), "error"),
+        ({"lark": 'start: "a"'}, Lark('start: "a"'), "error"),
         ({"json_schema": SCHEMA}, JsonSchema(SCHEMA), "error"),
         ({"json_schema": LOOSE}, JsonSchema.of(LOOSE), "error"),
     ],

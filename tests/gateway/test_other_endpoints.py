@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from engine.wire import CompileGrammar, EngineStats, FlushCache, Rejected
-from grammars.spec import Choice, Ebnf, JsonSchema, Regex, StructuralTag
+from grammars.spec import Choice, Ebnf, JsonSchema, Lark, Regex, StructuralTag
 from tests.fakes.engine import Script
 from tests.gateway.conftest import Gateway
 
@@ -45,6 +45,7 @@ async def test_the_model_is_listed_and_shown(gateway: Gateway) -> None:
         ),
         ({"regex": "a"}, Regex("a")),
         ({"ebnf": 'x ::= "a"', "root": "x"}, Ebnf('x ::= "a"', "x")),
+        ({"lark": 'start: "a"'}, Lark('start: "a"')),
         ({"choice": ["a", "b"]}, Choice(("a", "b"))),
         ({"structural_tag": {"type": "structural_tag"}}, StructuralTag('{"type":"structural_tag"}')),
     ],
@@ -68,6 +69,8 @@ async def test_a_grammar_is_compiled_ahead_listed_and_shown(gateway: Gateway, bo
         ({"regex": "a", "ebnf": "b"}, "regex"),
         ({"regx": "a"}, "regx"),
         ({"regex": "a", "root": "x"}, "root"),
+        ({"lark": 'start: "a"', "root": "start"}, "root"),
+        ({"lark": 'start: "a"', "grammar_options": {"whitespace": "compact"}}, "grammar_options.whitespace"),
         ({"choice": []}, "choice"),
         ({"regex": "a", "grammar_options": {"whitespace": "compact"}}, "grammar_options.whitespace"),
         ({"regex": "a", "grammar_options": {"property_order": "any"}}, "grammar_options.property_order"),

@@ -12,7 +12,7 @@ from engine.link import queue_link
 from engine.wire import CompileGrammar, Rejected
 from gateway.client import EngineClient
 from gateway.registered import RegisteredError, compile_registered, read_registered
-from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Regex, StructuralTag
+from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Lark, Regex, StructuralTag
 from tests.fakes.engine import FakeEngine, Script
 
 TAG = {"type": "structural_tag", "format": {"type": "any_text"}}
@@ -31,8 +31,10 @@ def test_each_kind_of_file_is_read_as_what_its_name_says(tmp_path: Path) -> None
         b__regex="[a-z]\n",
         c__gbnf='root ::= "a"',
         d__ebnf='root ::= "b"',
+        d__lark='start: "c"',
         e__grammar__json=json.dumps({"choice": ["x", "y"]}),
         f__grammar__json=json.dumps({"structural_tag": TAG}),
+        f__lark__grammar__json=json.dumps({"lark": 'start: "d"'}),
         g__grammar__json=json.dumps({"json_schema": {"type": "null"}, "grammar_options": OPTIONS}),
         notes__txt="not a grammar",
     )
@@ -42,8 +44,10 @@ def test_each_kind_of_file_is_read_as_what_its_name_says(tmp_path: Path) -> None
         Regex("[a-z]"),
         Ebnf('root ::= "a"'),
         Ebnf('root ::= "b"'),
+        Lark('start: "c"'),
         Choice(("x", "y")),
         StructuralTag(json.dumps(TAG)),
+        Lark('start: "d"'),
         JsonSchema('{"type": "null"}', "flexible"),
     ]
     assert [command.spec for command in commands] == specs
@@ -84,6 +88,7 @@ def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong(
         ("a.json", '{\n "a": 1,\n  "type": "x"}', {"pointer": "/type"}, ":3:3: bad (at /type)"),
         ("a.json", "{}", {"pointer": "/gone"}, ": bad (at /gone)"),
         ("a.regex", "a(", {"line": 1, "column": 2}, ":1:2: bad"),
+        ("a.lark", 'start: "a', {"line": 1, "column": 8}, ":1:8: bad"),
         ("a.grammar.json", '{"json_schema": {"type": 1}}', {"pointer": "/type"}, ": bad (at /type)"),
     ],
 )

@@ -52,6 +52,8 @@ async def test_the_report_is_that_of_the_command(gateway: Gateway) -> None:
         ({"schema": {}, "whitespace": "compact"}, "json_schema", "enforced", None),
         ({"regex": "(a"}, "regex", "error", "invalid_regex"),
         ({"ebnf": 'x ::= "a"', "root": "x"}, "ebnf", "enforced", None),
+        ({"lark": "start: /[a-z]+/"}, "lark", "enforced", None),
+        ({"lark": 'start: "a'}, "lark", "error", "invalid_ebnf"),
         ({"choice": ["a", "b"]}, "choice", "enforced", None),
     ],
 )
@@ -77,6 +79,7 @@ async def test_positions_are_those_of_the_text_that_was_sent(gateway: Gateway) -
         ({"schema": {}, "regex": "a"}, "schema"),
         ({"json_schema": {}}, "json_schema"),
         ({"regex": "a", "root": "x"}, "root"),
+        ({"lark": 'start: "a"', "root": "start"}, "root"),
         ({"regex": "a", "whitespace": "compact"}, "whitespace"),
         ({"regex": "a", "samples": 17}, "samples"),
         ({"regex": "a", "on_unsupported": "ignore"}, "on_unsupported"),

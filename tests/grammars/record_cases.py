@@ -17,7 +17,7 @@ from grammar_cases import allowed, byte_vocabulary, obj
 
 from grammars.compiler import GrammarCompiler
 from grammars.disk_cache import DiskCache, DiskStats
-from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Regex, StructuralTag
+from grammars.spec import Choice, Ebnf, GrammarSpec, JsonSchema, Lark, Regex, StructuralTag
 
 PERSON = obj(
     None,
@@ -67,6 +67,7 @@ SPECS: dict[str, GrammarSpec] = {
     "regex": Regex(r"(ab|cd){2,5}-\d{1,3}(x+|[^a-f])?"),
     "choice": Choice(("abc", "abd", "true")),
     "ebnf": Ebnf('root ::= "(" root ")" | item+\nitem ::= [a-c] | "12" root'),
+    "lark": Lark('start: "(" start ")" | ITEM+\nITEM: "a".."c" | "12"\n%ignore " "'),
     "tag": StructuralTag(json.dumps(TAG)),
 }
 

@@ -14,7 +14,7 @@ import pytest
 
 from grammars import check_worker, checking
 from grammars.checking import Checker, KeywordReport, Position, Report, Sample
-from grammars.spec import Choice, Ebnf, GrammarError, GrammarSpec, JsonSchema, Regex, StructuralTag
+from grammars.spec import Choice, Ebnf, GrammarError, GrammarSpec, JsonSchema, Lark, Regex, StructuralTag
 from grammars.vocabulary import Vocabulary
 
 MODEL = Path(__file__).parents[2] / "fixtures" / "sapling"
@@ -147,6 +147,7 @@ def test_what_has_no_effect_where_it_stands_is_an_annotation_that_says_so(
         (Regex("a(b"), "invalid_regex", None, Position(1, 2, 1, 3)),
         (Regex("(a)\\1"), "unsupported_regex", None, Position(1, 4, 1, 5)),
         (Ebnf('root ::= "a" x'), "invalid_ebnf", None, Position(1, 14, 1, 15)),
+        (Lark('start: "a"\n  | x'), "invalid_ebnf", None, Position(2, 5, 2, 6)),
         (Choice(()), "invalid_choice", None, None),
         (StructuralTag("{}"), "invalid_structural_tag", "", None),
     ],
@@ -163,7 +164,12 @@ def test_a_constraint_that_is_none_is_an_error_with_its_place(
 
 @pytest.mark.parametrize(
     ("spec", "sample"),
-    [(Regex("a{3}b?"), "aaa"), (Ebnf('root ::= "x" | "y" root'), "x"), (Choice(("yes", "no")), "no")],
+    [
+        (Regex("a{3}b?"), "aaa"),
+        (Ebnf('root ::= "x" | "y" root'), "x"),
+        (Lark('start: "x" | "y" start'), "x"),
+        (Choice(("yes", "no")), "no"),
+    ],
 )
 def test_other_kinds_have_samples_without_a_verdict(checker: Checker, spec: GrammarSpec, sample: str) -> None:
     report = checker.check(spec)

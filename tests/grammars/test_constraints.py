@@ -8,11 +8,23 @@ import re
 
 import jsonschema
 import pytest
-from grammar_cases import follows, walk
+from grammar_cases import allowed, follows, walk
 
 from grammars.backends.native import NativeBackend
 from grammars.compiler import GrammarCompiler
-from grammars.spec import Choice, CompileOptions, Ebnf, GrammarError, GrammarSpec, JsonSchema, Regex, StructuralTag
+from grammars.spec import (
+    Backend,
+    Choice,
+    CompileOptions,
+    Ebnf,
+    GrammarError,
+    GrammarSpec,
+    JsonSchema,
+    Lark,
+    Regex,
+    StructuralTag,
+    grammar_key,
+)
 from grammars.vocabulary import Vocabulary
 
 REGEXES = [
@@ -27,6 +39,8 @@ REGEXES = [
     r'"(?:[^"\\\x00]|\\.){0,8}"',
 ]
 ARITHMETIC = 'expr ::= term (("+" | "-") term)*\nterm ::= "(" expr ")" | number\nnumber ::= "0" | [1-9] [0-9]{0,3}'
+ARITHMETIC_LARK = 'start: term (("+" | "-") term)*\nterm: "(" start ")" | NUMBER\nNUMBER: "0" | /[1-9][0-9]{0,3}/'
+SUMS = pytest.mark.parametrize("sums", [Ebnf(ARITHMETIC, "expr"), Lark(ARITHMETIC_LARK)], ids=["ebnf", "lark"])
 
 
 def texts(compiler: GrammarCompiler, spec: GrammarSpec, vocabulary: Vocabulary, count: int, backend: str = "auto"):  # type: ignore[no-untyped-def]
@@ -98,18 +112,55 @@ def arithmetic_end(text: str, at: int = 0) -> int:
         at += 1
 
 
+@SUMS
 def test_walks_of_a_recursive_grammar_are_parsed_by_a_parser_written_by_hand(
-    compiler: GrammarCompiler, vocabulary: Vocabulary
+    compiler: GrammarCompiler, vocabulary: Vocabulary, sums: GrammarSpec
 ) -> None:
-    found = texts(compiler, Ebnf(ARITHMETIC, "expr"), vocabulary, 100)
+    found = texts(compiler, sums, vocabulary, 100)
     assert any("(" in text for text in found)
     for text in found:
         assert arithmetic_end(text) == len(text)
 
 
 @pytest.mark.parametrize(("text", "accepted"), [("1+(2-0)", True), ("((7))", True), ("1+", False), ("(1", False)])
-def test_a_recursive_grammar_accepts_and_rejects(compiler: GrammarCompiler, text: str, accepted: bool) -> None:
-    assert follows(compiler.compile(Ebnf(ARITHMETIC, "expr")).cursor(), text) == accepted
+@SUMS
+def test_a_recursive_grammar_accepts_and_rejects(
+    compiler: GrammarCompiler, sums: GrammarSpec, text: str, accepted: bool
+) -> None:
+    assert follows(compiler.compile(sums).cursor(), text) == accepted
+
+
+def test_the_masks_of_a_lark_grammar_hold_the_tokens_that_may_follow(
+    compiler: GrammarCompiler, vocabulary: Vocabulary
+) -> None:
+    grammar = compiler.compile(Lark('start: "ab" (WORD ",")* "c"\nWORD: /[0-9]+/\n%ignore " "'))
+    assert (grammar.kind, grammar.backend) == ("lark", "native")
+    cursor = grammar.cursor()
+    begins = {token for token in vocabulary.tokens if token and re.fullmatch(b" *(ab?|ab.*)?", token)}
+    assert {vocabulary.tokens[i] for i in allowed(cursor.mask_row())} == begins
+    assert follows(cursor.fork(), "ab 12 , 3,c ")
+    assert not follows(cursor.fork(), "ab 1 2,c")
+
+
+@pytest.mark.parametrize("backend", ["outlines", "xgrammar"])
+def test_a_backend_that_cannot_read_larks_notation_says_so(compiler: GrammarCompiler, backend: Backend) -> None:
+    with pytest.raises(GrammarError) as caught:
+        compiler.compile(Lark('start: "a"'), CompileOptions(backend=backend))
+    assert caught.value.code == "unsupported_backend"
+    assert "native" in caught.value.message
+    assert "Lark" in caught.value.message
+
+
+def test_auto_leaves_no_lark_construct_to_another_engine(compiler: GrammarCompiler) -> None:
+    with pytest.raises(GrammarError) as caught:
+        compiler.compile(Lark('start: "a"\n  | /b(?=c)/'))
+    assert (caught.value.code, caught.value.line, caught.value.column) == ("unsupported_backend", 2, 5)
+    assert "native engine" in caught.value.message
+
+
+def test_one_text_in_two_notations_is_two_grammars() -> None:
+    text = 'root ::= "a"'
+    assert grammar_key(Ebnf(text), CompileOptions()) != grammar_key(Lark(text), CompileOptions())
 
 
 def test_walks_of_any_json_value_parse(compiler: GrammarCompiler, vocabulary: Vocabulary) -> None:
@@ -179,6 +230,7 @@ def test_cursors_of_all_backends_keep_one_contract(
 @pytest.mark.parametrize(
     "spec",
     [
+        Lark("start: A+\nA: /[a-c]/"),
         JsonSchema.of({"type": "object", "properties": {"first": {"type": "boolean"}}, "required": ["first"]}),
         Regex("first [a-f]+"),
         Ebnf('root ::= "first " [a-f]+'),
@@ -218,6 +270,12 @@ def test_an_ebnf_grammar_that_is_not_compiled_in_time_is_refused(vocabulary: Voc
         (Ebnf('root ::= "a" | b\nb ::= b "x"'), "invalid_ebnf", 2, 1),
         (Ebnf('rot ::= "a"'), "invalid_ebnf", 1, 1),
         (Ebnf("root ::= " + "(" * 30000 + '"a"' + ")" * 30000), "grammar_too_large", None, None),
+        (Lark('start: "a" nope'), "invalid_ebnf", 1, 12),
+        (Lark('start: "a" | b\nb: b "x"'), "invalid_ebnf", 2, 1),
+        (Lark('root: "a"'), "invalid_ebnf", 1, 1),
+        (Lark("start: " + "(" * 30000 + '"a"' + ")" * 30000), "grammar_too_large", 1, 1008),
+        (Lark("\ud800"), "invalid_ebnf", None, None),
+        (Lark("#" * (1 << 20) + "#"), "grammar_too_large", None, None),
         (Choice(()), "invalid_choice", None, None),
         (Choice(("\ud800",)), "invalid_choice", None, None),
         (StructuralTag("{}"), "invalid_structural_tag", None, None),
