@@ -100,5 +100,10 @@ class ShortestTexts:
         return None
 
 
+def by_length(text: bytes) -> tuple[int, bytes]:
+    """An order of texts in which no two are equal, so that no set's order decides which of them is the shortest."""
+    return len(text), text
+
+
 def _preferred(mask: int) -> int:
     return int(bytes_of(mask & _PRINTABLE or mask)[0])

@@ -19,7 +19,7 @@ from grammars.json_schema.values import Values
 from grammars.json_schema.witness import Within, Witnesses
 from grammars.json_strings import spelling, value_of
 from grammars.machine import Machine
-from grammars.shortest import ShortestTexts
+from grammars.shortest import ShortestTexts, by_length
 from grammars.words import NO_NODE
 
 _MOST_TRIED: Final = 20_000
@@ -91,7 +91,7 @@ class Endings:
             exprs = [rest]
             yield begun + shortest
         else:
-            yield min((self._shortest.text(expr) for expr in exprs), key=len)
+            yield min((self._shortest.text(expr) for expr in exprs), key=by_length)
         waiting = deque([(arena.union(*exprs), begun)])
         while waiting:
             expr, text = waiting.popleft()

@@ -20,7 +20,7 @@ from grammars.json_schema.texts import Counted, Length, Matching, TextAlgebra, T
 from grammars.json_schema.threads import Conjunction, Splitter, Thread
 from grammars.json_schema.values import Values
 from grammars.json_strings import spelling, value_of
-from grammars.shortest import ShortestTexts
+from grammars.shortest import ShortestTexts, by_length
 from grammars.spec import PropertyOrder
 
 _MOST_DEEP: Final = 400
@@ -74,7 +74,7 @@ class Within:
     def text(self, formula: Formula) -> bytes | None:
         """A value as the formula asks, the shortest that is known; None where there is none of this depth."""
         if formula not in self._known:
-            self._known[formula] = min(self._texts(formula), key=len, default=None)
+            self._known[formula] = min(self._texts(formula), key=by_length, default=None)
         return self._known[formula]
 
     def _texts(self, formula: Formula) -> Iterator[bytes]:
@@ -91,19 +91,19 @@ class Within:
         frame = self.objects.opened([(0, formula)])
         if frame is not None:
             ends = (b"{" + text for text, _ in self.object_ends(frame, frozenset(), Turn.OPENED))
-            if (shortest := min(ends, key=len, default=None)) is not None:
+            if (shortest := min(ends, key=by_length, default=None)) is not None:
                 yield shortest
         items = self.arrays.opened([(0, formula)])
         if items is not None:
             ends = (b"[" + text for text, _ in self.array_ends(items, frozenset(), Turn.OPENED))
-            if (shortest := min(ends, key=len, default=None)) is not None:
+            if (shortest := min(ends, key=by_length, default=None)) is not None:
                 yield shortest
 
     def string(self, texts: Texts, algebra: TextAlgebra) -> bytes:
         """The spelling of a short member."""
         match texts:
             case Words(words):
-                return min(map(spelling, words), key=len)
+                return min(map(spelling, words), key=by_length)
             case Length(least, _):
                 return b"a" * least
             case Counted():

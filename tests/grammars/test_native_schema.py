@@ -354,6 +354,12 @@ def test_a_dead_state_stays_dead() -> None:
     assert view.run(DEAD, b"null") == DEAD
 
 
+@pytest.mark.parametrize("strings", ["}SaQ", "tsrqponm", "Zz09_-"])
+def test_of_strings_of_one_length_an_ending_takes_the_first_whatever_the_order_of_a_set(strings: str) -> None:
+    view = view_of({"type": "array", "items": {"enum": list(strings)}, "minItems": 1})
+    assert view.cursor().complete() == f'["{min(strings)}"]'.encode()
+
+
 OMITTING = SchemaOptions(unlisted_properties="omit")
 LISTED: list[tuple[Any, list[Any], list[Any]]] = [
     ({"properties": {"a": True}}, [{"a": 1}, {}, 3], [{"b": 1}, {"a": 1, "b": 1}]),
