@@ -307,6 +307,7 @@ def test_a_listed_property_obeys_the_patterns_its_name_matches_too(
         ({"oneOf": [INT, {"type": "number"}]}, "", "oneOf"),
         ({"type": "string", "pattern": "(?=a)b"}, "", "pattern"),
         ({"type": "string", "pattern": "a.*b.*", "maxLength": 9}, "", "maxLength"),
+        ({"allOf": [obj(["a"], a=INT)], "unevaluatedProperties": False}, "", "unevaluatedProperties"),
     ],
 )
 def test_a_keyword_that_is_not_enforced_is_refused_or_left_to_validation(

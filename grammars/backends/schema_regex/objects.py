@@ -60,21 +60,25 @@ class ObjectBuilder:
             for pointer, _ in self._get(alternative, "propertyNames")
         ):
             return None
-        pointers = [where for pointer in alternative.pointers for where in self._schemas_of(pointer, name)]
+        alone = len(alternative.pointers) == 1
+        pointers = [where for pointer in alternative.pointers for where in self._schemas_of(pointer, name, alone)]
         if any(self._document.node(where) is False for where in pointers):
             return None
         value = self._translator.place(pointers)
         return self._translator.punctuation.member(literal(strings.encoded_text(name)), value)
 
-    def _schemas_of(self, pointer: str, name: str) -> list[str]:
-        """The subschemas of one schema that apply to the property `name`."""
+    def _schemas_of(self, pointer: str, name: str, alone: bool) -> list[str]:
+        """The subschemas of one schema that apply to the property `name`.
+
+        Where a schema is not `alone`, others may have evaluated the property, and `unevaluatedProperties` is reported.
+        """
         node = self._document.node(pointer)
         found = [child(pointer, "properties", name)] if name in node.get("properties", {}) else []
         patterns = node.get("patternProperties", {})
         found += [child(pointer, "patternProperties", pattern) for pattern in patterns if re.search(pattern, name)]
         if found:
             return found
-        for keyword in ("additionalProperties", "unevaluatedProperties"):
+        for keyword in ("additionalProperties", "unevaluatedProperties")[: 1 + alone]:
             if keyword in node and keyword in self._document.asserting:
                 return [child(pointer, keyword)]
         return []
