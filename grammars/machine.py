@@ -235,9 +235,10 @@ class Machine:
             self._phase_facts = grown(self._phase_facts, 0)
         if number == len(self.phases):
             self.phases.append(phase)
-            self._phase_facts[number, [LEXEME, ROOT, TOTALS]] = phase.lexeme, phase.root, phase.totals
-            self._phase_facts[number, [LEAST, MOST]] = phase.least, phase.most
-            self._phase_facts[number, [DISTINCT, DEPTH]] = phase.is_distinct, phase.depth
+            self._phase_facts[number] = (
+                *(phase.lexeme, phase.root, phase.totals),
+                *(phase.least, phase.most, phase.is_distinct, phase.depth),
+            )
 
 
 @njit(cache=True, nogil=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
 from grammars.build_lock import BuildLock
@@ -176,12 +175,12 @@ class MachineView(PatientView):
         """The tokens of a state's row in which a text that must be distinct begins and ends."""
         known = self._with_whole_text.get(state)
         if known is None:
-            ids = self.vocabulary.with_two_quotes
+            tokens = self.vocabulary.with_two_quotes
             with self._lock:
                 self._refuel()
-                chosen = np.flatnonzero(_allows(row, ids))
+                chosen = tokens.allowed(row)
                 found = self.machine.read_whole_texts(state, *self.vocabulary.texts_with_two_quotes, chosen)
-            known = tuple(ids[found].tolist())
+            known = tuple(tokens.ids[found].tolist())
             self._note_whole(state, row, known)
         return known
 
@@ -268,8 +267,8 @@ class MachineView(PatientView):
         if known is None:
             tokens, found = self.vocabulary.tokens, []
             if self._may_exhaust(state):
-                ids = self.vocabulary.with_inner_quote
-                allowed: list[int] = ids[_allows(row, ids)].tolist()
+                inner = self.vocabulary.with_inner_quote
+                allowed: list[int] = inner.ids[inner.allowed(row)].tolist()
                 found = [each for each in allowed if self.is_exhaustible(self.run(state, tokens[each]))]
             known = self._with_begun_text[state] = tuple(found)
         return known
@@ -336,9 +335,3 @@ class MachineView(PatientView):
 def _opened(used: Used, depth: int) -> Used:
     """With the containers that were opened since, in which nothing was read."""
     return used + (frozenset(),) * (depth - len(used))
-
-
-def _allows(row: MaskRow, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Of each of some tokens whether a row allows it."""
-    allowed: NDArray[np.bool_] = row[ids >> 5] >> (ids & 31) & 1 > 0
-    return allowed

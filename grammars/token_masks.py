@@ -40,8 +40,8 @@ class Interior(NamedTuple):
     """What it ends with, everywhere."""
     whole: Row
     """The tokens of `inside`, and those with whose last byte it ends."""
-    below: NDArray[np.int32]
-    """Those of the end nodes that have children."""
+    parts: NDArray[np.int32]
+    """The parts of the trie below the end nodes, as in `_Work`, as far as there are any."""
     longest: int
     """The most characters that a token begins before it ends or leaves the lexeme."""
     within: dict[int, Row]
@@ -49,7 +49,7 @@ class Interior(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        arrays = (self.inside, self.num_chars, self.end_nodes, self.end_chars, self.whole, self.below)
+        arrays = (self.inside, self.num_chars, self.end_nodes, self.end_chars, self.whole, self.parts)
         return sum(array.nbytes for array in [*arrays, *self.within.values()])
 
     def at_most(self, num_chars: int) -> Row:
@@ -71,6 +71,7 @@ class TokenMasks:
         """`interiors` are by lexeme, shared by all machines over one lexicon."""
         self.machine, self.vocabulary = machine, vocabulary
         self._trie, self._interiors = vocabulary.trie, interiors
+        self._whole_trie = _below(vocabulary.trie, np.zeros(1, np.int32))
         self._row_of: dict[int, MaskRow] = {}
         self._rows: dict[bytes, MaskRow] = {}
         self._roomy: dict[tuple[int, int], tuple[int, MaskRow]] = {}
@@ -117,7 +118,7 @@ class TokenMasks:
         interior = self._interiors.get(place[1])
         if interior is None:
             row = np.zeros(self.vocabulary.mask_words, np.uint32)
-            needed = self._walk(row, _Work.below(self._trie, [(np.zeros(1, np.int32), place)])) - place[2]
+            needed = self._walk(row, _Work.of([(self._whole_trie, place)])) - place[2]
         else:
             row, needed = self._inside(place, interior), interior.longest
         if self.machine.accepts(state):
@@ -156,14 +157,16 @@ class TokenMasks:
         behind: list[tuple[NDArray[np.int32], Place]] = []
         if (after := machine.follow(phase, interior.tags)) != NO_PHASE:
             if nodes is interior.end_nodes and row is None:
-                row, nodes = interior.whole.copy(), interior.below
-            behind.append((nodes, machine.entry(after)))
+                row, parts = interior.whole.copy(), interior.parts
+            else:
+                parts = _below(trie, nodes)
+            behind.append((parts, machine.entry(after)))
         for node, label in words:
             if (after := machine.follow(phase, label << LABEL_SHIFT | interior.tags)) != NO_PHASE:
-                behind.append((np.array([node], np.int32), machine.entry(after)))
+                behind.append((_below(trie, np.array([node], np.int32)), machine.entry(after)))
         row = interior.inside.copy() if row is None else row
         if behind:
-            work = _Work.below(trie, behind)
+            work = _Work.of(behind)
             set_ends(row, work.parts[:, 2], trie.low, trie.own, trie.token_ids)
             self._walk(row, work)
         return row
@@ -189,16 +192,21 @@ class _Work(NamedTuple):
     """[n, 3] the place before the byte of any of them."""
 
     @staticmethod
-    def below(trie: TokenTrie, reached: list[tuple[NDArray[np.int32], Place]]) -> _Work:
-        """The subtrees of nodes, without the nodes, from the places that were reached there."""
-        size, begin = sum(len(nodes) for nodes, _ in reached), 0
-        parts, places = np.empty((size, 3), np.int32), np.empty((size, 3), np.int64)
-        for nodes, place in reached:
-            end = begin + len(nodes)
-            parts[begin:end, 0], parts[begin:end, 1] = trie.child[nodes], trie.child[nodes + 1]
-            parts[begin:end, 2], places[begin:end] = nodes, place
-            begin = end
+    def of(reached: list[tuple[NDArray[np.int32], Place]]) -> _Work:
+        """Parts, each array of them from one place."""
+        parts = reached[0][0] if len(reached) == 1 else np.concatenate([some for some, _ in reached])
+        places, begin = np.empty((len(parts), 3), np.int64), 0
+        for some, place in reached:
+            places[begin : begin + len(some)] = place
+            begin += len(some)
         return _Work(parts, places)
+
+
+def _below(trie: TokenTrie, nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The subtrees of nodes, without the nodes, as parts."""
+    parts = np.empty((len(nodes), 3), np.int32)
+    parts[:, 0], parts[:, 1], parts[:, 2] = trie.child[nodes], trie.child[nodes + 1], nodes
+    return parts
 
 
 def tokens_behind(trie: TokenTrie, text: bytes) -> NDArray[np.int32]:
@@ -218,9 +226,9 @@ def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interi
     tag = int(tags[0]) if len(tags) else NO_TAGS
     whole = inside.copy()
     set_ends(whole, nodes, trie.low, trie.own, trie.token_ids)
-    below = nodes[trie.child[nodes] < trie.child[nodes + 1]]
+    parts = _below(trie, nodes[trie.child[nodes] < trie.child[nodes + 1]])
     longest = max(int(num_chars.max(initial=0)), int(chars.max(initial=0)))
-    return Interior(inside, num_chars, nodes, chars, tag, whole, below, longest, {})
+    return Interior(inside, num_chars, nodes, chars, tag, whole, parts, longest, {})
 
 
 def _build_all(lexicon: Lexicon, lexeme: int) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     from grammars.trie import TokenTrie
 
 _BYTE_PIECE: Final = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class TokenSet(NamedTuple):
+    """Some tokens, and where they stand in a mask row."""
+
+    ids: NDArray[np.int64]
+    """[num_tokens] ascending."""
+    words: NDArray[np.int64]
+    """[num_tokens] the word of a row that has the token's bit,"""
+    bits: NDArray[np.int32]
+    """[num_tokens] and the bit."""
+
+    @classmethod
+    def of(cls, ids: Iterable[int]) -> TokenSet:
+        made = np.fromiter(ids, np.int64)
+        return cls(made, made >> 5, (np.uint32(1) << (made & 31).astype(np.uint32)).view(np.int32))
+
+    def allowed(self, row: NDArray[np.int32]) -> NDArray[np.intp]:
+        """The places in `ids` of those that a row allows."""
+        return np.flatnonzero(row[self.words] & self.bits)
 
 
 class Vocabulary:
@@ -75,21 +95,21 @@ class Vocabulary:
         return frozenset(range(256)) - {0xC0, 0xC1, *range(0xF5, 0x100)} - single
 
     @cached_property
-    def with_two_quotes(self) -> NDArray[np.int64]:
-        """The tokens with two quotation marks and more, ascending: in JSON a string may begin and end in them."""
-        return np.array([i for i, token in enumerate(self.tokens) if token.count(b'"') > 1], np.int64)
+    def with_two_quotes(self) -> TokenSet:
+        """The tokens with two quotation marks and more: in JSON a string may begin and end in them."""
+        return TokenSet.of(i for i, token in enumerate(self.tokens) if token.count(b'"') > 1)
 
     @cached_property
     def texts_with_two_quotes(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The bytes of those tokens one behind the other, and where each begins and the last one ends."""
-        texts = [self.tokens[i] for i in self.with_two_quotes.tolist()]
+        texts = [self.tokens[i] for i in self.with_two_quotes.ids.tolist()]
         ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
         return np.frombuffer(b"".join(texts), np.uint8), ends
 
     @cached_property
-    def with_inner_quote(self) -> NDArray[np.int64]:
-        """The tokens that go on behind a quotation mark, ascending: in JSON a string may begin in them."""
-        return np.array([i for i, token in enumerate(self.tokens) if b'"' in token[:-1]], np.int64)
+    def with_inner_quote(self) -> TokenSet:
+        """The tokens that go on behind a quotation mark: in JSON a string may begin in them."""
+        return TokenSet.of(i for i, token in enumerate(self.tokens) if b'"' in token[:-1])
 
     def prepare(self) -> None:
         """Finds out at once what otherwise is found out when first asked for, which may be in the midst of a text."""

@@ -161,8 +161,8 @@ def test_a_vocabulary_that_is_prepared_finds_nothing_out_later() -> None:
     vocabulary.prepare()
     lazy = {name for name, value in vars(Vocabulary).items() if isinstance(value, cached_property)}
     assert lazy - vars(vocabulary).keys() <= {"missing_bytes", "fingerprint"}
-    assert vocabulary.with_inner_quote.tolist() == [257]
-    assert vocabulary.with_two_quotes.tolist() == [257]
+    assert vocabulary.with_inner_quote.ids.tolist() == [257]
+    assert vocabulary.with_two_quotes.ids.tolist() == [257]
 
 
 def test_reading_token_bytes_loads_neither_numba_nor_torch_nor_the_backends() -> None:
