@@ -12,7 +12,9 @@ from typing import Final
 
 _MOST_NEW: Final = 10_000
 """Objects since the last collection up to which an idle process does not bother."""
-_LONGEST_S: Final = 30.0
+_QUIET_S: Final = 1.0
+"""Without work before anything is done: the next request often comes as soon as one is answered."""
+_LONGEST_S: Final = 60.0
 """Without a collection while there always is work."""
 
 
@@ -22,14 +24,18 @@ class GarbageCollector:
     def __init__(self) -> None:
         gc.disable()
         self._last: float | None = None
+        self._last_work = time.monotonic()
 
     def __call__(self, is_idle: bool) -> None:
-        """To be called between two steps."""
+        """To be called between two steps, and now and then while there are none."""
         now = time.monotonic()
+        if not is_idle:
+            self._last_work = now
+        is_quiet = now - self._last_work > _QUIET_S and gc.get_count()[0] > _MOST_NEW
         if self._last is None:
             gc.collect()
             gc.freeze()
-        elif gc.get_count()[0] > _MOST_NEW if is_idle else now - self._last > _LONGEST_S:
+        elif is_quiet or (not is_idle and now - self._last > _LONGEST_S):
             gc.collect()
         else:
             return
