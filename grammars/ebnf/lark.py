@@ -143,8 +143,11 @@ class _Parser:
         return self._is(":", ahead) or self._is("{", ahead) or (self._is("[", ahead) and self._closed_by_colon(ahead))
 
     def _begins_line(self) -> bool:
-        before = self._tokens[self._at - 1].end() if self._at else None
-        return before is None or "\n" in self._source.text[before : self._tokens[self._at].start()]
+        if not self._at:
+            return True
+        before = self._tokens[self._at - 1]
+        end = before.start() + len(before[0].rstrip())  # a count may have read the blanks behind it
+        return "\n" in self._source.text[end : self._tokens[self._at].start()]
 
     def _closed_by_colon(self, ahead: int) -> bool:
         """Whether the bracket that opens there closes without another in it, and a colon follows."""
