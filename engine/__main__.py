@@ -15,6 +15,8 @@ import msgspec
 from engine.link import ZmqServerLink
 from engine.wire import EngineConfig
 
+_RECURSION_LIMIT = 10_000
+"""Enough for the deepest schema that is taken, whose values are looked for level by level."""
 _SWITCH_INTERVAL_S = 5e-4
 """How long a thread that compiles keeps the loop's thread from going on. Python's own 5 ms would cost each decode step
 several times that, since it lets go of the interpreter for every operation of torch."""
@@ -47,6 +49,7 @@ def main(address: str, log_level: str) -> None:
         loop.stop()
 
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    sys.setrecursionlimit(_RECURSION_LIMIT)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the gateway, which tells us
     threading.Thread(target=_exit_with, args=(os.getppid(),), daemon=True, name="parent").start()

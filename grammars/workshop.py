@@ -59,6 +59,9 @@ class Workshop:
                     view.begin(machine.start())
             except FuelError as error:
                 raise too_large(error) from error
+            except RecursionError:
+                message = "The constraint is nested too deeply to be compiled; use fewer levels."
+                raise GrammarError("grammar_too_large", message) from None
         self._views.add(view)
         return view
 

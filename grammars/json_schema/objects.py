@@ -13,6 +13,8 @@ from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitt
 from grammars.json_schema.values import Values
 from grammars.spec import GrammarError, PropertyOrder
 
+_STEPS_OF_COMPLETION: Final = 10
+"""What looking for one way to end an object is charged, which takes as long as so many derivatives."""
 _MOST_CLASSES: Final = 256
 
 KeyClass = frozenset[int]
@@ -341,7 +343,10 @@ class Objects:
 
     def completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> Members | None:
         """Members that bring an object to an end, and what their values are asked for; None where nothing does."""
+        self.spend(_STEPS_OF_COMPLETION)
         if conjunction.open:
+            if not self._is_live(Conjunction(conjunction.claims, frozenset()), universe, place):
+                return None  # whatever is chosen; to find that out for every choice would take for ever
             first = min(conjunction.open, key=lambda each: each[0].number)
             rest = Conjunction(conjunction.claims, conjunction.open - {first})
             ways = (rest.joined(branch) for branch in self._splitter.branches(first))

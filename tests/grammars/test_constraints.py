@@ -291,3 +291,12 @@ def test_what_is_wrong_with_a_specification_is_said_with_its_place(
     assert caught.value.code == code
     assert line is None or caught.value.line == line
     assert column is None or caught.value.column == column
+
+
+def test_a_schema_too_deep_for_the_interpreter_is_refused(vocabulary: Vocabulary) -> None:
+    schema: dict[str, object] = {"type": "integer"}
+    for _ in range(300):
+        schema = {"type": "array", "items": schema, "minItems": 1}
+    with pytest.raises(GrammarError, match="nested too deeply") as caught:
+        NativeBackend(vocabulary, 1, 60.0, 0).compile(JsonSchema.of(schema), "error", 60.0)
+    assert caught.value.code == "grammar_too_large"

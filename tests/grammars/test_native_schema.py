@@ -348,6 +348,15 @@ def end_and_validate(schema: Any, seed: int, num_random: int) -> None:
         oracle(read_exactly(json.dumps(schema))).validate(value)
 
 
+def test_a_choice_that_is_dead_whatever_else_is_chosen_is_left_at_once() -> None:
+    names = {f"{side}{i}": {"type": "integer"} for i in range(40) for side in "ab"}
+    either = [{"anyOf": [{"required": [f"a{i}"]}, {"required": [f"b{i}"]}]} for i in range(40)]
+    view = view_of({"type": "object", "properties": names, "allOf": either}, SchemaOptions(property_order="schema"))
+    whole = {f"{'ab'[i % 2]}{i}": i for i in range(40)}
+    assert accepts(view, json.dumps(whole))
+    assert not accepts(view, json.dumps({name: value for name, value in whole.items() if name != "b17"}))
+
+
 def test_a_dead_state_stays_dead() -> None:
     view = view_of({"type": "null"})
     assert view.run(view.machine.start(), b"x") == DEAD
