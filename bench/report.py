@@ -81,7 +81,7 @@ def _cell(value: str | int | float) -> str:
         if isinstance(value, float) and abs(value) >= 10
         else f"{value:.4g}"
         if isinstance(value, float)
-        else str(value)
+        else str(value).replace("|", "\\|")
     )
 
 
