@@ -6,11 +6,11 @@ import threading
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.branch_masks import Branching, BranchMasks
 from grammars.lexicon import UNKNOWN
+from grammars.mask_rows import MaskRows
 from grammars.patience import PatientView
 from grammars.vocabulary import Vocabulary
 from grammars.walk_record import Found, WalkRecord
@@ -52,16 +52,16 @@ class LazyTokenView(PatientView):
         self._masks = BranchMasks(automaton, vocabulary.trie, vocabulary.mask_words)
         self._lock = threading.RLock()
         self._row_of: dict[int, MaskRow] = {}
-        self._rows: dict[bytes, MaskRow] = {}
+        self._rows = MaskRows(vocabulary.mask_words)
         self.num_built = 0
         """Rows that are in no record yet."""
-        self.end_row = self._intern(self._with_end(np.zeros(vocabulary.mask_words, np.uint32)))
+        self.end_row = self._rows.keep(vocabulary.end_row)
         """Nothing but the end-of-sequence tokens."""
 
     @property
     def nbytes(self) -> int:
         """Memory of the automaton and of the rows built so far."""
-        rows = len(self._rows) * 8 * self.vocabulary.mask_words + 64 * len(self._row_of)
+        rows = self._rows.nbytes + 64 * len(self._row_of)
         return self.automaton.nbytes + self._masks.nbytes + self._walk.nbytes + rows
 
     @property
@@ -79,7 +79,7 @@ class LazyTokenView(PatientView):
         if row is None:
             with self._lock:
                 found = self._walk.find(state, self.run)
-            row = self._build(state) if found is None else self._row_of.setdefault(state, self._intern(found.row))
+            row = self._build(state) if found is None else self._row_of.setdefault(state, self._rows.keep(found.row))
         return row
 
     def record(self) -> WalkRecord:
@@ -142,19 +142,9 @@ class LazyTokenView(PatientView):
             self._refuel()
             row = self._masks.row(state)
             if self.automaton.accepts(state):
-                row = self._with_end(row)
+                row |= self.vocabulary.end_row.view(np.uint32)
             self.num_built += 1
-            return self._row_of.setdefault(state, self._intern(row))
-
-    def _with_end(self, row: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        for token_id in self.vocabulary.eos_ids:
-            row[token_id // 32] |= np.uint32(1 << (token_id % 32))
-        return row
-
-    def _intern(self, row: NDArray[np.uint32] | MaskRow) -> MaskRow:
-        masks: MaskRow = row.view(np.int32)
-        masks.flags.writeable = False
-        return self._rows.setdefault(row.tobytes(), masks)
+            return self._row_of.setdefault(state, self._rows.keep(row))
 
 
 class LazyCursor:

@@ -77,7 +77,6 @@ class MachineView(PatientView):
         super().__init__(machine.start(), record)
         self._complete = complete
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
-        self._end_row: MaskRow | None = None
         self.plain_rows: dict[int, MaskRow] = {}
         """By state, rows from which nothing is ever struck where no text must differ from others."""
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
@@ -120,13 +119,7 @@ class MachineView(PatientView):
     @property
     def end_row(self) -> MaskRow:
         """Nothing but the end-of-sequence tokens."""
-        if self._end_row is None:
-            row = np.zeros(self.vocabulary.mask_words, np.uint32)
-            for token_id in self.vocabulary.eos_ids:
-                row[token_id // 32] |= np.uint32(1 << (token_id % 32))
-            row.flags.writeable = False
-            self._end_row = row.view(np.int32)
-        return self._end_row
+        return self.vocabulary.end_row
 
     def mask_row(self, state: int) -> MaskRow:
         row = self._masks.known(state)

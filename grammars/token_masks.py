@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from grammars.automaton import DEAD, MaskRow
 from grammars.lexicon import NO_TAGS, Lexicon
 from grammars.machine import LABEL_SHIFT, NO_PHASE, Machine, Place, Tables
+from grammars.mask_rows import MaskRows
 from grammars.trie import TokenTrie, find
 from grammars.trie_walks import bound, explore, meet, set_ends, walk
 from grammars.vocabulary import Vocabulary
@@ -73,7 +74,7 @@ class TokenMasks:
         self._trie, self._interiors = vocabulary.trie, interiors
         self._whole_trie = _below(vocabulary.trie, np.zeros(1, np.int32))
         self._row_of: dict[int, MaskRow] = {}
-        self._rows: dict[bytes, MaskRow] = {}
+        self._rows = MaskRows(vocabulary.mask_words)
         self._roomy: dict[tuple[int, int], tuple[int, MaskRow]] = {}
         """By phase and lexeme, the row of any string that may have at least so many more characters."""
         self.num_built = 0
@@ -91,7 +92,7 @@ class TokenMasks:
     @property
     def nbytes(self) -> int:
         """Memory of the rows and of what leads to them."""
-        return len(self._rows) * 2 * 4 * self.vocabulary.mask_words + 64 * len(self._row_of)
+        return self._rows.nbytes + 64 * len(self._row_of)
 
     def known(self, state: int) -> MaskRow | None:
         """The row of a state if it was built; needs no lock."""
@@ -104,7 +105,7 @@ class TokenMasks:
 
     def keep(self, state: int, row: MaskRow) -> MaskRow:
         """Takes a row that somebody else knows to be that of a state."""
-        return self._row_of.setdefault(state, self._rows.setdefault(row.tobytes(), row))
+        return self._row_of.setdefault(state, self._rows.keep(row))
 
     def by_state(self) -> dict[int, MaskRow]:
         """The rows known now. From any thread."""
@@ -122,12 +123,9 @@ class TokenMasks:
         else:
             row, needed = self._inside(place, interior), interior.longest
         if self.machine.accepts(state):
-            for token_id in self.vocabulary.eos_ids:
-                row[token_id // 32] |= np.uint32(1 << (token_id % 32))
-        masks: MaskRow = row.view(np.int32)
-        masks.flags.writeable = False
+            row |= self.vocabulary.end_row.view(np.uint32)
         self.num_built += 1
-        masks = self.keep(state, masks)
+        masks = self.keep(state, row.view(np.int32))
         if room is not None and needed <= room:
             self._roomy[key] = needed, masks
         return masks

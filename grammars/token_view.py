@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MOST_STEPS, MaskRow
+from grammars.mask_rows import MaskRows
 from grammars.table import START, TableAutomaton
 from grammars.vocabulary import Vocabulary
 
@@ -27,17 +28,16 @@ class TokenView:
         self._trie = vocabulary.trie
         self._lock = threading.Lock()
         self._row_of: dict[int, MaskRow] = {}
-        self._rows: dict[bytes, MaskRow] = {}
+        self._rows = MaskRows(vocabulary.mask_words)
         self._live = self._token_live()
-        self.end_row = self._intern(self._with_end(np.zeros(vocabulary.mask_words, np.uint32)))
+        self.end_row = self._rows.keep(vocabulary.end_row)
         """Nothing but the end-of-sequence tokens."""
 
     @property
     def nbytes(self) -> int:
         """Memory of the table and of the rows built so far."""
         index_entry = 64
-        num_rows, num_states = len(self._rows), len(self._row_of)
-        return self.automaton.nbytes + num_rows * 2 * 4 * self.vocabulary.mask_words + num_states * index_entry
+        return self.automaton.nbytes + self._rows.nbytes + len(self._row_of) * index_entry
 
     @property
     def num_rows(self) -> int:
@@ -78,19 +78,9 @@ class TokenView:
         row = np.zeros(self.vocabulary.mask_words, np.uint32)
         _fill_row(row, state, *self._tables(), self._live)
         if self.automaton.accepts(state):
-            row = self._with_end(row)
+            row |= self.vocabulary.end_row.view(np.uint32)
         with self._lock:
-            return self._row_of.setdefault(state, self._intern(row))
-
-    def _with_end(self, row: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        for token_id in self.vocabulary.eos_ids:
-            row[token_id // 32] |= np.uint32(1 << (token_id % 32))
-        return row
-
-    def _intern(self, row: NDArray[np.uint32]) -> MaskRow:
-        masks: MaskRow = row.view(np.int32)
-        masks.flags.writeable = False
-        return self._rows.setdefault(row.tobytes(), masks)
+            return self._row_of.setdefault(state, self._rows.keep(row))
 
     def _tables(self) -> tuple[Any, ...]:
         return (self.automaton.transitions, self.automaton.byte_class, *self._trie.arrays)

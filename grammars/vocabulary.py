@@ -111,9 +111,18 @@ class Vocabulary:
         """The tokens that go on behind a quotation mark: in JSON a string may begin in them."""
         return TokenSet.of(i for i, token in enumerate(self.tokens) if b'"' in token[:-1])
 
+    @cached_property
+    def end_row(self) -> NDArray[np.int32]:
+        """[mask_words], read-only: the row of nothing but the end-of-sequence tokens."""
+        row = np.zeros(self.mask_words, np.uint32)
+        for token_id in self.eos_ids:
+            row[token_id // 32] |= np.uint32(1 << (token_id % 32))
+        row.flags.writeable = False
+        return row.view(np.int32)
+
     def prepare(self) -> None:
         """Finds out at once what otherwise is found out when first asked for, which may be in the midst of a text."""
-        _ = self.subtrees, self.texts_with_two_quotes, self.with_inner_quote
+        _ = self.subtrees, self.texts_with_two_quotes, self.with_inner_quote, self.end_row
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, size: int | None = None) -> Vocabulary:

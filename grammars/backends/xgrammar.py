@@ -93,7 +93,7 @@ class XgrammarGrammar:
         self.num_states: int | None = None
         self._compiled = compiled
         self._vocabulary = vocabulary
-        self._end_row = _row_of(vocabulary.eos_ids, vocabulary.mask_words)
+        self._end_row = vocabulary.end_row
         text_ids = [i for i, token in enumerate(vocabulary.tokens) if token]
         self._allowed = _row_of(text_ids, vocabulary.mask_words) | self._end_row
 
