@@ -19,8 +19,8 @@ from grammars.vocabulary import Vocabulary
 
 MODEL = Path(__file__).parents[2] / "fixtures" / "sapling"
 UNIQUE = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}, "required": ["a"]}
-ENDLESS = {"allOf": [{"anyOf": [{"required": [f"a{i}"]}, {"required": [f"b{i}"]}]} for i in range(60)]}
-"""Takes the product of its alternatives to look at."""
+ENDLESS = {"allOf": [{"anyOf": [{"required": [f"a{i}"]}, {"required": [f"b{i}"]}]} for i in range(400)]}
+"""Takes far longer to look at than any test waits."""
 
 
 @pytest.fixture(scope="module")
