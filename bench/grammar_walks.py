@@ -12,19 +12,18 @@ from typing import Any, Final, Protocol, cast
 
 import click
 import msgspec
-import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend, validator_for
-from numpy.typing import NDArray
 from referencing import Registry
 
 from bench.maskbench import SAPLING
 from bench.report import Report, Target, json_option
 from bench.schema_corpus import Schema, progress, read_schemas, read_vocabulary, sample_of
-from grammars.automaton import Cursor, MaskRow
+from grammars.automaton import Cursor
 from grammars.byte_regex import FuelError
 from grammars.compiler import GrammarCompiler
+from grammars.mask_rows import allowed_ids
 from grammars.spec import CompileOptions, GrammarError, JsonSchema
 from grammars.validation import read_exactly, validate
 from grammars.vocabulary import Vocabulary
@@ -111,7 +110,7 @@ def _walk(
     """Outcome, reason, and the text."""
     made, outcome = bytearray(), "completed"
     for _ in range(tokens):
-        allowed = _allowed(cursor.mask_row(), vocabulary.size)
+        allowed = allowed_ids(cursor.mask_row())
         if not len(allowed):
             return "dead end", "no token is allowed", bytes(made)
         token_id = int(allowed[rng.randrange(len(allowed))])
@@ -122,8 +121,8 @@ def _walk(
             break
         made += vocabulary.tokens[token_id]
     if outcome == "completed":
-        rest, byte_ids = cursor.complete(), {token: i for i, token in enumerate(vocabulary.tokens) if len(token) == 1}
-        if not all(cursor.advance(byte_ids[bytes((byte,))]) for byte in rest) or not cursor.is_complete:
+        rest = cursor.complete()
+        if not all(cursor.advance(vocabulary.byte_ids[byte]) for byte in rest) or not cursor.is_complete:
             return "completion not taken", repr(rest), bytes(made)
         made += rest
     fault = validate(schema, made.decode())
@@ -163,11 +162,6 @@ def _as_in_ecma(found: re.Match[str]) -> str:
     if before.rfind("[") > before.rfind("]"):
         return {r"\s": _SPACE, r"\d": "0-9", r"\w": "A-Za-z0-9_"}.get(text, text)
     return "[^\n\r\u2028\u2029]" if text == "." else _IN_ECMA.get(text, text)
-
-
-def _allowed(row: MaskRow, size: int) -> NDArray[np.intp]:
-    bits = np.unpackbits(row.view(np.uint8), bitorder="little")[:size]
-    return np.flatnonzero(bits)
 
 
 def _report(

@@ -13,7 +13,6 @@ from functools import cache
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from grammars.backends.native import NativeBackend, NativeGrammar
 from grammars.byte_regex import FuelError
@@ -22,6 +21,7 @@ from grammars.json_schema.automaton import keyword_findings
 from grammars.json_schema.diagnose import Finding
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.places import places
+from grammars.mask_rows import allowed_ids
 from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, Lark, OnUnsupported, Regex, kind_of
 from grammars.validation import validate
 from grammars.vocabulary import Vocabulary
@@ -236,7 +236,7 @@ def _walk(grammar: NativeGrammar, chance: random.Random) -> bytes:
     """A text of tokens drawn from the masks alone; a long one is ended by the shortest way."""
     cursor, text = grammar.cursor(), bytearray()
     for _ in range(_MOST_WALKED):
-        allowed = np.flatnonzero(np.unpackbits(cursor.mask_row().view(np.uint8), bitorder="little"))
+        allowed = allowed_ids(cursor.mask_row())
         if not len(allowed):
             raise _DeadEndError(text.decode(errors="replace")[-_MOST_QUOTED:])
         token_id = int(allowed[chance.randrange(len(allowed))])

@@ -11,7 +11,7 @@ from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.branch_masks import Branching, BranchMasks
 from grammars.lexicon import UNKNOWN
 from grammars.mask_rows import MaskRows
-from grammars.patience import PatientView
+from grammars.patience import PatientCursor, PatientView
 from grammars.vocabulary import Vocabulary
 from grammars.walk_record import Found, WalkRecord
 
@@ -47,16 +47,14 @@ class LazyTokenView(PatientView):
     """
 
     def __init__(self, automaton: LazyAutomaton, vocabulary: Vocabulary, record: WalkRecord | None = None) -> None:
-        super().__init__(automaton.start(), record)
-        self.automaton, self.vocabulary = automaton, vocabulary
+        super().__init__(vocabulary, automaton.start(), record)
+        self.automaton = automaton
         self._masks = BranchMasks(automaton, vocabulary.trie, vocabulary.mask_words)
         self._lock = threading.RLock()
         self._row_of: dict[int, MaskRow] = {}
         self._rows = MaskRows(vocabulary.mask_words)
         self.num_built = 0
         """Rows that are in no record yet."""
-        self.end_row = self._rows.keep(vocabulary.end_row)
-        """Nothing but the end-of-sequence tokens."""
 
     @property
     def nbytes(self) -> int:
@@ -103,8 +101,8 @@ class LazyTokenView(PatientView):
                 break
         return state
 
-    def only_end_follows(self, state: int) -> bool:
-        return self.automaton.accepts(state) and self.mask_row(state) is self.end_row
+    def accepts(self, state: int) -> bool:
+        return self.automaton.accepts(state)
 
     def forced(self, state: int) -> bytes:
         run = bytearray()
@@ -142,39 +140,19 @@ class LazyTokenView(PatientView):
             self._refuel()
             row = self._masks.row(state)
             if self.automaton.accepts(state):
-                row |= self.vocabulary.end_row.view(np.uint32)
+                row |= self.end_row.view(np.uint32)
             self.num_built += 1
             return self._row_of.setdefault(state, self._rows.keep(row))
 
 
-class LazyCursor:
+class LazyCursor(PatientCursor[LazyTokenView]):
     """A `Cursor` over a lazily built automaton."""
-
-    def __init__(self, view: LazyTokenView, state: int, ended: bool = False) -> None:
-        self._view, self._state, self._ended = view, state, ended
-
-    def __repr__(self) -> str:
-        return f"LazyCursor(state={self._state}, ended={self._ended})"
-
-    @property
-    def is_complete(self) -> bool:
-        return self._view.automaton.accepts(self._state)
-
-    @property
-    def is_finished(self) -> bool:
-        return self._ended or (self.is_complete and self._view.surely_ends(self._state))
 
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         with self._view.patient(patience):
             return self._view.end_row if self._ended else self._view.mask_row(self._state)
 
-    def advance(self, token_id: int) -> bool:
-        vocabulary = self._view.vocabulary
-        if self._ended or not 0 <= token_id < vocabulary.size:
-            return False
-        if token_id in vocabulary.eos_ids:
-            self._ended = self.is_complete
-            return self._ended
+    def _take(self, token_id: int) -> bool:
         state = self._view.advance(self._state, token_id)
         if state == DEAD:
             return False
@@ -185,12 +163,7 @@ class LazyCursor:
         return b"" if self._ended else self._view.forced(self._state)
 
     def complete(self) -> bytes:
-        """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
         return b"" if self._ended else self._view.complete(self._state)
-
-    def distance(self) -> int:
-        """Bytes after which the text may end at the latest, if that is what is wanted. Raises FuelError."""
-        return len(self.complete())
 
     def fork(self) -> LazyCursor:
         return LazyCursor(self._view, self._state, self._ended)

@@ -8,32 +8,22 @@ import numpy as np
 
 from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.json_strings import spellings
+from grammars.patience import PatientCursor
 from grammars.token_masks import tokens_behind
 
 if TYPE_CHECKING:
     from grammars.machine_view import Behind, MachineView, Used
 
 
-class MachineCursor:
+class MachineCursor(PatientCursor["MachineView"]):
     """A `Cursor`. Beside its state it keeps the texts that must not come again where they are read next."""
 
     def __init__(
         self, view: MachineView, state: int, used: Used = (), text: bytes | None = None, ended: bool = False
     ) -> None:
-        self._view, self._state, self._ended = view, state, ended
+        super().__init__(view, state, ended)
         self._used, self._text = used, text
         """What was read so far of a text that must be distinct; None outside of one."""
-
-    def __repr__(self) -> str:
-        return f"MachineCursor(state={self._state}, ended={self._ended})"
-
-    @property
-    def is_complete(self) -> bool:
-        return self._view.machine.accepts(self._state)
-
-    @property
-    def is_finished(self) -> bool:
-        return self._ended or (self.is_complete and self._view.surely_ends(self._state))
 
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:
@@ -52,13 +42,7 @@ class MachineCursor:
             kept[token_id // 32] &= ~np.int32(np.uint32(1 << token_id % 32).view(np.int32))
         return kept
 
-    def advance(self, token_id: int) -> bool:
-        vocabulary = self._view.vocabulary
-        if self._ended or not 0 <= token_id < vocabulary.size:
-            return False
-        if token_id in vocabulary.eos_ids:
-            self._ended = self.is_complete
-            return self._ended
+    def _take(self, token_id: int) -> bool:
         after = self._after(token_id)
         if after is None:
             return False
@@ -69,12 +53,7 @@ class MachineCursor:
         return b"" if self._ended or self._text is not None else self._view.forced(self._state)
 
     def complete(self) -> bytes:
-        """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
         return b"" if self._ended else self._view.complete(self._state, self._used, self._text or b"")
-
-    def distance(self) -> int:
-        """Bytes after which the text may end at the latest, if that is what is wanted. Raises FuelError."""
-        return len(self.complete())
 
     def fork(self) -> MachineCursor:
         return MachineCursor(self._view, self._state, self._used, self._text, self._ended)

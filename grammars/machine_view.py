@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from grammars.automaton import DEAD, MaskRow
 from grammars.build_lock import BuildLock
 from grammars.byte_regex import ByteRegexes
@@ -15,7 +13,6 @@ from grammars.machine import Machine, Phase
 from grammars.machine_cursor import MachineCursor
 from grammars.patience import PatientView
 from grammars.token_masks import TokenMasks
-from grammars.vocabulary import Vocabulary
 from grammars.walk_record import Found, WalkRecord
 from grammars.words import NO_NODE
 
@@ -74,7 +71,7 @@ class MachineView(PatientView):
         record: WalkRecord | None = None,
     ) -> None:
         """`lock` is held while anything is built; all machines over one arena must share it."""
-        super().__init__(machine.start(), record)
+        super().__init__(masks.vocabulary, machine.start(), record)
         self._complete = complete
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self.plain_rows: dict[int, MaskRow] = {}
@@ -84,10 +81,6 @@ class MachineView(PatientView):
         self._whole_texts: dict[int, dict[int, _Whole]] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}
         self._runs_out_at: dict[tuple[int, bytes], int | None] = {}
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._masks.vocabulary
 
     @property
     def nbytes(self) -> int:
@@ -116,11 +109,6 @@ class MachineView(PatientView):
         known = {state: Found(row, whole.get(state), begun.get(state)) for state, row in rows}
         return self._walk.record(known, self.vocabulary.mask_words)
 
-    @property
-    def end_row(self) -> MaskRow:
-        """Nothing but the end-of-sequence tokens."""
-        return self.vocabulary.end_row
-
     def mask_row(self, state: int) -> MaskRow:
         row = self._masks.known(state)
         if row is None:
@@ -147,8 +135,8 @@ class MachineView(PatientView):
             self._refuel()
             return self.machine.run(state, text)
 
-    def only_end_follows(self, state: int) -> bool:
-        return self.machine.accepts(state) and bool(np.array_equal(self.mask_row(state), self.end_row))
+    def accepts(self, state: int) -> bool:
+        return self.machine.accepts(state)
 
     def forced(self, state: int) -> bytes:
         run, machine = bytearray(), self.machine

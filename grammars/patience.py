@@ -1,4 +1,4 @@
-"""What views that build when they are asked have in common: how much they may build, and what they say in a hurry."""
+"""What views that build when they are asked have in common, and the cursors over them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+import numpy as np
 
 from grammars.automaton import HURRY, MOST_STEPS, MaskRow
 from grammars.byte_regex import FuelError
+from grammars.vocabulary import Vocabulary
 from grammars.walk_record import Walk, WalkRecord
 
 
 class PatientView(ABC):
     """A token view over an automaton that is built while it is walked."""
 
-    def __init__(self, start: int, record: WalkRecord | None) -> None:
+    def __init__(self, vocabulary: Vocabulary, start: int, record: WalkRecord | None) -> None:
         """`record` is one that a view of the same grammar and vocabulary has made."""
+        self.vocabulary = vocabulary
+        self.end_row: MaskRow = vocabulary.end_row
+        """Nothing but the end-of-sequence tokens."""
         self._walk = Walk(start, record)
         self._patience, self._deadline = MOST_STEPS, math.inf
 
@@ -30,16 +37,17 @@ class PatientView(ABC):
         finally:
             self._patience, self._deadline = before
 
-    def begin(self, start: int) -> None:
+    def begin(self, start: int, steps: int, deadline: float) -> None:
         """Builds what every text begins with: the mask of the first state, and that behind all that is forced.
 
-        Raises what `mask_row` raises.
+        For so many steps at a time, until a time by `time.monotonic`. Raises what `mask_row` raises.
         """
-        self.mask_row(start)
-        forced = self.forced(start)
-        after = self.run(start, forced)
-        self._walk.stepped(start, forced, after)
-        self.mask_row(after)
+        with self.patient(steps, deadline):
+            self.mask_row(start)
+            forced = self.forced(start)
+            after = self.run(start, forced)
+            self._walk.stepped(start, forced, after)
+            self.mask_row(after)
 
     def surely_ends(self, state: int) -> bool:
         """Whether it is found in a hurry that no token but an end-of-sequence token may follow."""
@@ -48,6 +56,14 @@ class PatientView(ABC):
                 return self.only_end_follows(state)
         except FuelError:  # the mask will tell
             return False
+
+    def only_end_follows(self, state: int) -> bool:
+        """Whether no token but an end-of-sequence token may follow. Raises what `mask_row` raises."""
+        return self.accepts(state) and bool(np.array_equal(self.mask_row(state), self.end_row))
+
+    @abstractmethod
+    def accepts(self, state: int) -> bool:
+        """Whether the text may end."""
 
     @abstractmethod
     def mask_row(self, state: int) -> MaskRow:
@@ -67,6 +83,44 @@ class PatientView(ABC):
         Raises what `mask_row` raises.
         """
 
+
+View = TypeVar("View", bound=PatientView)
+
+
+class PatientCursor(ABC, Generic[View]):
+    """What cursors over such views have in common."""
+
+    def __init__(self, view: View, state: int, ended: bool = False) -> None:
+        self._view, self._state, self._ended = view, state, ended
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(state={self._state}, ended={self._ended})"
+
+    @property
+    def is_complete(self) -> bool:
+        return self._view.accepts(self._state)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._ended or (self.is_complete and self._view.surely_ends(self._state))
+
+    def advance(self, token_id: int) -> bool:
+        vocabulary = self._view.vocabulary
+        if self._ended or not 0 <= token_id < vocabulary.size:
+            return False
+        if token_id in vocabulary.eos_ids:
+            self._ended = self.is_complete
+            return self._ended
+        return self._take(token_id)
+
+    def distance(self) -> int:
+        """Bytes after which the text may end at the latest, if that is what is wanted. Raises FuelError."""
+        return len(self.complete())
+
     @abstractmethod
-    def only_end_follows(self, state: int) -> bool:
-        """Whether no token but an end-of-sequence token may follow. Raises what `mask_row` raises."""
+    def complete(self) -> bytes:
+        """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
+
+    @abstractmethod
+    def _take(self, token_id: int) -> bool:
+        """Goes on by a token that is no end of the sequence, if it is allowed."""

@@ -86,13 +86,17 @@ class Vocabulary:
         return Subtrees.of(self.trie)
 
     @cached_property
+    def byte_ids(self) -> dict[int, int]:
+        """By byte, a token that is nothing else."""
+        return {token[0]: i for i, token in enumerate(self.tokens) if len(token) == 1}
+
+    @property
     def missing_bytes(self) -> frozenset[int]:
         """Bytes that are no token by themselves. Where there are any, a text may be impossible to spell in tokens.
 
         The thirteen bytes that never occur in UTF-8 (C0, C1, F5 to FF) don't count.
         """
-        single = {token[0] for token in self.tokens if len(token) == 1}
-        return frozenset(range(256)) - {0xC0, 0xC1, *range(0xF5, 0x100)} - single
+        return frozenset(range(256)) - {0xC0, 0xC1, *range(0xF5, 0x100)} - self.byte_ids.keys()
 
     @cached_property
     def with_two_quotes(self) -> TokenSet:
@@ -122,7 +126,7 @@ class Vocabulary:
 
     def prepare(self) -> None:
         """Finds out at once what otherwise is found out when first asked for, which may be in the midst of a text."""
-        _ = self.subtrees, self.texts_with_two_quotes, self.with_inner_quote, self.end_row
+        _ = self.subtrees, self.byte_ids, self.texts_with_two_quotes, self.with_inner_quote, self.end_row
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, size: int | None = None) -> Vocabulary:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 from weakref import WeakSet
 
 from grammars.build_lock import BuildLock
-from grammars.byte_regex import DeadlineError, FuelError
+from grammars.byte_regex import ByteRegexes, DeadlineError, FuelError
 from grammars.interiors import Interiors
 from grammars.json_schema.lexis import Lexis, Whitespace
 from grammars.machine import Machine
@@ -49,19 +50,11 @@ class Workshop:
         Raises GrammarError where this takes too many steps, or is not done at `ends`, a time by `time.monotonic`.
         """
         arena = self.lexis.arena
-        with self.lock:
-            arena.fuel, arena.deadline = COMPILE_FUEL, ends
-            try:
-                machine, complete = make()
-                masks = TokenMasks(machine, self._vocabulary, self.interiors)
-                view = MachineView(machine, masks, arena, self.lock, complete, record)
-                with view.patient(COMPILE_FUEL, ends):
-                    view.begin(machine.start())
-            except FuelError as error:
-                raise too_large(error) from error
-            except RecursionError:
-                message = "The constraint is nested too deeply to be compiled; use fewer levels."
-                raise GrammarError("grammar_too_large", message) from None
+        with self.lock, compiling(arena, ends):
+            machine, complete = make()
+            masks = TokenMasks(machine, self._vocabulary, self.interiors)
+            view = MachineView(machine, masks, arena, self.lock, complete, record)
+            view.begin(machine.start(), COMPILE_FUEL, ends)
         self._views.add(view)
         return view
 
@@ -81,7 +74,21 @@ class Workshop:
         return self.nbytes // max(1, len(self._views))
 
 
-def too_large(error: FuelError) -> GrammarError:
-    if isinstance(error, DeadlineError):
-        return GrammarError("compile_deadline", "The constraint takes too long to compile; simplify it.")
-    return GrammarError("grammar_too_large", "The constraint takes too many steps to compile; simplify it.")
+@contextmanager
+def compiling(arena: ByteRegexes, ends: float) -> Iterator[None]:
+    """Meanwhile a constraint may take `COMPILE_FUEL` steps, until a time by `time.monotonic`.
+
+    Raises GrammarError with what is wrong with one that takes more.
+    """
+    arena.fuel, arena.deadline = COMPILE_FUEL, ends
+    try:
+        yield
+    except DeadlineError as error:
+        message = "The constraint takes too long to compile; simplify it."
+        raise GrammarError("compile_deadline", message) from error
+    except FuelError as error:
+        message = "The constraint takes too many steps to compile; simplify it."
+        raise GrammarError("grammar_too_large", message) from error
+    except RecursionError:
+        message = "The constraint is nested too deeply to be compiled; use fewer levels."
+        raise GrammarError("grammar_too_large", message) from None

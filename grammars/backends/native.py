@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from grammars.byte_regex import ByteRegexes, FuelError
+from grammars.byte_regex import ByteRegexes
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
 from grammars.ebnf.lark import parse as parse_lark
@@ -33,7 +33,7 @@ from grammars.structural_tag.automaton import tag_machine
 from grammars.vocabulary import Vocabulary
 from grammars.walk_record import WalkRecord
 from grammars.whole_text import rest_of_text, text_machine
-from grammars.workshop import COMPILE_FUEL, Workshop, too_large
+from grammars.workshop import COMPILE_FUEL, Workshop, compiling
 
 _WARM_UP: Final[tuple[tuple[GrammarSpec, bytes], ...]] = (
     (
@@ -66,13 +66,12 @@ class NativeBackend:
     def warm(self) -> None:
         """Also has Numba compile, or load, whatever masks are built with."""
         self._vocabulary.prepare()
-        id_of = {token: i for i, token in enumerate(self._vocabulary.tokens) if len(token) == 1}
         for spec, text in _WARM_UP:
             cursor = self.compile(spec, "error", math.inf).cursor()
             for byte in text:
                 cursor.mask_row()
                 cursor.forced()
-                cursor.advance(id_of[bytes((byte,))])
+                cursor.advance(self._vocabulary.byte_ids[byte])
 
     def compile(
         self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
@@ -93,15 +92,11 @@ class NativeBackend:
     def _compile_grammar(self, spec: Ebnf | Lark, ends: float, record: WalkRecord | None) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
         arena = ByteRegexes()
-        arena.fuel, arena.deadline = COMPILE_FUEL, ends
-        try:
+        with compiling(arena, ends):
             parsed = parse_lark(spec.grammar) if isinstance(spec, Lark) else parse_gbnf(spec.grammar, spec.root)
             automaton = ContextFreeAutomaton(Network(parsed, arena))
             view = LazyTokenView(automaton, self._vocabulary, record)
-            with view.patient(COMPILE_FUEL, ends):
-                view.begin(automaton.start())
-        except FuelError as error:
-            raise too_large(error) from error
+            view.begin(automaton.start(), COMPILE_FUEL, ends)
         return NativeGrammar(view, [])
 
     def close(self) -> None:
