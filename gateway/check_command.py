@@ -12,12 +12,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway.grammar_files import KIND_OF_SUFFIX, GrammarKind, read_grammar
 from grammars.checking import Checker, Fault, Position, Report
-from grammars.spec import Ebnf, GrammarError, GrammarSpec, JsonSchema, Lark, OnUnsupported, Regex, kind_of
+from grammars.spec import GrammarError, GrammarSpec, JsonSchema, OnUnsupported, kind_of
 
-Kind = Literal["auto", "schema", "regex", "ebnf", "lark"]
+Kind = Literal["auto", "schema"] | GrammarKind
 
-_KIND_OF_SUFFIX: Final[dict[str, Kind]] = {".regex": "regex", ".gbnf": "ebnf", ".ebnf": "ebnf", ".lark": "lark"}
 _MAGIC: Final = frozenset("*?[")
 
 Level = Literal["error", "warning", "note"]
@@ -131,15 +131,5 @@ def _check(name: str, checker: Checker, settings: Settings) -> Checked:
 
 
 def _spec(name: str, text: str, settings: Settings) -> GrammarSpec:
-    kind = settings.kind
-    if kind == "auto":
-        kind = _KIND_OF_SUFFIX.get(Path(name).suffix.lower(), "schema")
-    match kind:
-        case "regex":  # editors end a file with a line break, which is no part of the expression
-            return Regex(text.removesuffix("\n").removesuffix("\r"))
-        case "ebnf":
-            return Ebnf(text, settings.root)
-        case "lark":
-            return Lark(text)
-        case _:
-            return JsonSchema(text)
+    kind = KIND_OF_SUFFIX.get(Path(name).suffix.lower()) if settings.kind == "auto" else settings.kind
+    return JsonSchema(text) if kind is None or kind == "schema" else read_grammar(kind, text, settings.root)

@@ -13,14 +13,15 @@ from engine.wire import CompileGrammar, Rejected
 from gateway.chat_request import GrammarOptions
 from gateway.client import EngineClient, EngineUnavailable, RequestRejected, new_request_id
 from gateway.errors import ApiError
+from gateway.grammar_files import KIND_OF_SUFFIX, read_grammar
 from gateway.native import grammar_command
 from grammars.json_schema.places import places
-from grammars.spec import Ebnf, GrammarSpec, JsonSchema, Lark, Regex, Whitespace
+from grammars.spec import JsonSchema, Whitespace
 
 logger = logging.getLogger("espalier.registered")
 
 _BODY: Final = ".grammar.json"
-_SUFFIXES: Final = (_BODY, ".json", ".regex", ".gbnf", ".ebnf", ".lark")
+_SUFFIXES: Final = (_BODY, ".json", *KIND_OF_SUFFIX)
 """A body of `POST /v1/grammars`, a JSON Schema, a regular expression, EBNF from its rule `root`, and Lark."""
 
 
@@ -91,21 +92,11 @@ def _read(file: Path, whitespace: Whitespace) -> Registered:
             _, command = grammar_command(text.encode(), whitespace)
         except ApiError as error:
             raise ValueError(f"{file}: {error.body.message}") from error
+    elif file.suffix == ".json":
+        command = CompileGrammar("", GrammarOptions().spec(text, whitespace))
     else:
-        command = CompileGrammar("", _spec(file, text, whitespace))
+        command = CompileGrammar("", read_grammar(KIND_OF_SUFFIX[file.suffix], text))
     return Registered(str(file), text, msgspec.structs.replace(command, pinned=True))
-
-
-def _spec(file: Path, text: str, whitespace: Whitespace) -> GrammarSpec:
-    match file.suffix:
-        case ".json":
-            return GrammarOptions().spec(text, whitespace)
-        case ".regex":  # editors end a file with a line break, which is no part of the expression
-            return Regex(text.removesuffix("\n").removesuffix("\r"))
-        case ".lark":
-            return Lark(text)
-        case _:
-            return Ebnf(text)
 
 
 def _located(each: Registered, event: Rejected) -> str:

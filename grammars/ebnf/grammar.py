@@ -6,11 +6,16 @@ analysis has to recurse, however deep a grammar is nested. Equal expressions hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import TypeVar
 
 from grammars.expr import Ranges
 from grammars.spec import GrammarError
+
+Name = TypeVar("Name", int, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +107,24 @@ class Grammar:
 
     def regular(self) -> list[int]:
         """Of the reachable expressions those that no recursion is reached from, each after its parts."""
-        reachable = self.reachable()
-        users: dict[int, list[int]] = {expression: [] for expression in reachable}
-        num_waiting: dict[int, int] = {}
-        for user in reachable:
-            parts = set(self.parts(user))
-            num_waiting[user] = len(parts)
-            for part in parts:
-                users[part].append(user)
-        made = [expression for expression in reachable if not num_waiting[expression]]
-        for expression in made:  # grows while it is read
-            for user in users[expression]:
-                num_waiting[user] -= 1
-                if not num_waiting[user]:
-                    made.append(user)
-        return made
+        return after_parts({expression: self.parts(expression) for expression in self.reachable()})
 
     def endless(self, rule: str) -> GrammarError:
         """The error of a rule that no text can be derived from."""
         message = f"The rule {rule!r} can never end: each of its alternatives needs the rule itself, or matches no text"
         at = self.rules[rule]
         return GrammarError("invalid_ebnf", f"{message}; add one that doesn't.", line=at.line, column=at.column)
+
+
+def after_parts(parts: Mapping[Name, Iterable[Name]]) -> list[Name]:
+    """Of all that has parts those that no recursion is reached from, each after its parts."""
+    sorter, made = TopologicalSorter(parts), list[Name]()
+    with suppress(CycleError):  # what is in no circle comes out all the same
+        sorter.prepare()
+    while ready := sorter.get_ready():
+        made += ready
+        sorter.done(*ready)
+    return made
 
 
 class Expressions:

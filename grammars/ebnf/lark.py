@@ -19,7 +19,17 @@ from itertools import accumulate
 from typing import Final, NoReturn
 
 from grammars.ebnf.common_terminals import COMMON
-from grammars.ebnf.grammar import Chars, Expressions, Grammar, Literal, Pattern, Reference, Repetition, Rule
+from grammars.ebnf.grammar import (
+    Chars,
+    Expressions,
+    Grammar,
+    Literal,
+    Pattern,
+    Reference,
+    Repetition,
+    Rule,
+    after_parts,
+)
 from grammars.ebnf.source import RightHandSide, Source
 from grammars.regex_syntax import Ahead, Concat, End, Node, Repeat, Start, Union, folded
 from grammars.regex_syntax import parse as parse_pattern
@@ -226,18 +236,8 @@ class _Parser:
 
     def _refuse_recursive_terminals(self) -> None:
         """A terminal is regular: it may use other terminals, but not itself."""
-        users: dict[str, list[str]] = {name: [] for name in self._uses if _is_terminal(name)}
-        for user in users:
-            for name in self._uses[user]:
-                users[name].append(user)
-        num_left = {name: len(self._uses[name]) for name in users}
-        done = [name for name in users if not num_left[name]]
-        for name in done:  # grows while it is read
-            for user in users[name]:
-                num_left[user] -= 1
-                if not num_left[user]:
-                    done.append(user)
-        left = users.keys() - done
+        uses = {name: used for name, used in self._uses.items() if _is_terminal(name)}
+        left = uses.keys() - after_parts(uses)
         if left:
             name, seen = min(left, key=lambda one: self._offsets[one]), set[str]()
             while name not in seen:  # from any of them, uses lead into a circle

@@ -31,8 +31,9 @@ class Lexis:
     def __init__(self) -> None:
         self.arena = ByteRegexes()
         self.lexicon = Lexicon(self.arena)
-        self.texts = TextAlgebra(self.arena, JsonChars(self.arena, all_spellings=True))
-        self.keys = TextAlgebra(self.arena, JsonChars(self.arena, all_spellings=False))
+        counts = self.lexicon.counts
+        self.texts = TextAlgebra(self.arena, JsonChars(self.arena, all_spellings=True), counts)
+        self.keys = TextAlgebra(self.arena, JsonChars(self.arena, all_spellings=False), counts)
         self._numbers: dict[int | None, NumberAlgebra] = {}
         self._syntaxes: dict[Whitespace, Syntax] = {}
 

@@ -66,13 +66,13 @@ NO_TEXT: Final[Texts] = Words(frozenset())
 class TextAlgebra:
     """Boolean combinations of languages, in one arena."""
 
-    def __init__(self, arena: ByteRegexes, chars: JsonChars) -> None:
+    def __init__(self, arena: ByteRegexes, chars: JsonChars, counts: CharCounts) -> None:
         self.arena, self._chars = arena, chars
         self.language = RegexLanguage(arena, chars.chars)
         self._any_char = chars.chars(ANY_CHAR)
         self.any_spelling = chars.any_text()
         """Of every text: what all spellings are among."""
-        self._counts = CharCounts(arena)
+        self._counts = counts
         self._quote = arena.literal(b'"')
         self._spelt: dict[Texts, int] = {}
         self._patterns: dict[str, int] = {}
