@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final, Generic, Protocol, TypeVar
+
+_IN_TURN: Final = 8
 
 
 class Sized(Protocol):
@@ -21,9 +24,9 @@ Entry = TypeVar("Entry", bound=Sized)
 class ByteLru(Generic[Entry]):
     """Entries by key, of `limit` bytes together. Safe to share by threads.
 
-    Sizes are measured anew whenever an entry is read or added, for entries grow. An entry alone over the limit is kept
-    until the next one comes. Pinned ones stay while there are others to throw out. Whoever holds an evicted entry can
-    go on using it.
+    Entries grow, so their sizes are measured anew: all of them when one is added, and when one is read that one and a
+    few others in turn. An entry alone over the limit is kept until the next one comes. Pinned ones stay while there
+    are others to throw out. Whoever holds an evicted entry can go on using it.
     """
 
     def __init__(self, limit: int, on_evict: Callable[[Entry], None] = lambda _entry: None) -> None:
@@ -34,6 +37,9 @@ class ByteLru(Generic[Entry]):
         self._pinned: set[str] = set()
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        """As they were measured last, the one measured longest ago first."""
+        self._total = 0
 
     @property
     def nbytes(self) -> int:
@@ -49,6 +55,7 @@ class ByteLru(Generic[Entry]):
             entry = self._entries.get(key)
             if entry is not None:
                 self._entries.move_to_end(key)
+                self._measure([key, *islice(self._sizes, _IN_TURN)])
                 self._shrink()
             return entry
 
@@ -66,13 +73,19 @@ class ByteLru(Generic[Entry]):
         with self._lock:
             self._entries[key] = entry
             self._entries.move_to_end(key)
+            self._measure(self._entries)
             self._shrink()
 
+    def _measure(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._total -= self._sizes.pop(key, 0)
+            self._sizes[key] = self._entries[key].nbytes
+            self._total += self._sizes[key]
+
     def _shrink(self) -> None:
-        total = sum(entry.nbytes for entry in self._entries.values())
-        while total > self.limit and len(self._entries) > 1:
+        while self._total > self.limit and len(self._entries) > 1:
             key = next((key for key in self._entries if key not in self._pinned), next(iter(self._entries)))
             evicted = self._entries.pop(key)
-            total -= evicted.nbytes
+            self._total -= self._sizes.pop(key)
             self.num_evictions += 1
             self._on_evict(evicted)
