@@ -118,13 +118,14 @@ class Native:
 
     def compile(self, schema: str) -> Compiled:
         from grammars.json_schema.automaton import schema_machine
+        from grammars.json_schema.documents import Documents
         from grammars.spec import GrammarError
 
         draft: Any = self._reading.draft
 
         def make() -> Any:
-            lexis, remotes = self._workshop.lexis, self._reading.remotes
-            made = schema_machine(schema, lexis, self._options, remotes=remotes, default_draft=draft)
+            documents = Documents(schema, remotes=self._reading.remotes, default_draft=draft)
+            made = schema_machine(documents, self._workshop.lexis, self._options)
             return made.machine, made.endings.complete
 
         try:

@@ -149,7 +149,8 @@ class GrammarCompiler:
         """
         options = self._resolved(options or CompileOptions())
         check_size(spec)
-        key = grammar_key(spec, options)
+        plain = canonical(spec)
+        key = grammar_key(plain, options)
         with self._lock:
             if self._closed:
                 raise RuntimeError("the grammar compiler is closed")
@@ -164,7 +165,7 @@ class GrammarCompiler:
             if future is None:
                 future = self._in_flight[key] = Future()
         if mine:
-            self._fulfil(future, key, spec, options)
+            self._fulfil(future, key, spec, plain, options)
         grammar = future.result()
         with self._lock:
             grammar.num_uses += 1
@@ -189,7 +190,7 @@ class GrammarCompiler:
 
     def key(self, spec: GrammarSpec, options: CompileOptions | None = None) -> str:
         """The key under which `compile` keeps the grammar."""
-        return grammar_key(spec, self._resolved(options or CompileOptions()))
+        return grammar_key(canonical(spec), self._resolved(options or CompileOptions()))
 
     def grammars(self) -> list[CompiledGrammar]:
         """The cached grammars, from the one used longest ago to the latest."""
@@ -227,10 +228,18 @@ class GrammarCompiler:
             return msgspec.structs.replace(options, backend=self._default_backend)
         return options
 
-    def _fulfil(self, future: Future[CompiledGrammar], key: str, spec: GrammarSpec, options: CompileOptions) -> None:
+    def _fulfil(
+        self,
+        future: Future[CompiledGrammar],
+        key: str,
+        spec: GrammarSpec,
+        plain: GrammarSpec,
+        options: CompileOptions,
+    ) -> None:
+        """`plain` is what `canonical` makes of `spec`."""
         started = time.perf_counter()
         try:
-            backend, compiled = self._compile(key, canonical(spec), options)
+            backend, compiled = self._compile(key, plain, options)
             elapsed = time.perf_counter() - started
             grammar = CompiledGrammar(key, spec, backend, compiled, elapsed * 1e3)
         except BaseException as error:

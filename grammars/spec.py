@@ -110,8 +110,11 @@ def canonical(spec: GrammarSpec) -> GrammarSpec:
 
 
 def grammar_key(spec: GrammarSpec, options: CompileOptions) -> str:
-    """A stable identifier of what is compiled: `gram_` and 32 hexadecimal digits of SHA-256."""
-    digest = hashlib.sha256(_encoder.encode((canonical(spec), options))).hexdigest()
+    """A stable identifier of what is compiled: `gram_` and 32 hexadecimal digits of SHA-256.
+
+    `spec` as `canonical` gives it.
+    """
+    digest = hashlib.sha256(_encoder.encode((spec, options))).hexdigest()
     return f"gram_{digest[:32]}"
 
 

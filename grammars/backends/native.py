@@ -13,6 +13,7 @@ from grammars.ebnf.gbnf import parse as parse_gbnf
 from grammars.ebnf.lark import parse as parse_lark
 from grammars.ebnf.network import Network
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
+from grammars.json_schema.documents import Documents
 from grammars.lazy_view import LazyCursor, LazyTokenView
 from grammars.machine import Machine
 from grammars.machine_cursor import MachineCursor
@@ -78,16 +79,17 @@ class NativeBackend:
     ) -> NativeGrammar:
         if isinstance(spec, Ebnf | Lark):
             return self._compile_grammar(spec, time.monotonic() + deadline_s, record)
+        ends = time.monotonic() + deadline_s
+        documents = Documents(spec.schema) if isinstance(spec, JsonSchema) else None
         workshop = self._current()
         diagnostics: list[Diagnostic] = []
 
         def make() -> tuple[Machine, Complete]:
-            machine, complete, found = _machine(spec, on_unsupported, workshop)
+            machine, complete, found = _machine(spec, documents, on_unsupported, workshop)
             diagnostics.extend(found)
             return machine, complete
 
-        view = workshop.build(make, time.monotonic() + deadline_s, record)
-        return NativeGrammar(view, diagnostics, workshop)
+        return NativeGrammar(workshop.build(make, ends, record), diagnostics, workshop)
 
     def _compile_grammar(self, spec: Ebnf | Lark, ends: float, record: WalkRecord | None) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
@@ -155,12 +157,14 @@ def _schema_options(spec: JsonSchema, on_unsupported: OnUnsupported) -> SchemaOp
 
 
 def _machine(
-    spec: GrammarSpec, on_unsupported: OnUnsupported, workshop: Workshop
+    spec: GrammarSpec, documents: Documents | None, on_unsupported: OnUnsupported, workshop: Workshop
 ) -> tuple[Machine, Complete, list[Diagnostic]]:
+    """`documents`: those of a JSON Schema."""
     lexis = workshop.lexis
     match spec:
-        case JsonSchema(schema=text):
-            made = schema_machine(text, lexis, _schema_options(spec, on_unsupported))
+        case JsonSchema():
+            assert documents is not None
+            made = schema_machine(documents, lexis, _schema_options(spec, on_unsupported))
             return made.machine, made.endings.complete, made.diagnostics
         case Regex(pattern=pattern):
             expr = workshop.plain.whole(pattern)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from grammars.json_schema.diagnose import Diagnosis, Finding
 from grammars.json_schema.documents import Documents
@@ -53,32 +53,18 @@ class SchemaMachine(NamedTuple):
     diagnostics: list[Diagnostic]
 
 
-def schema_machine(
-    text: str,
-    lexis: Lexis,
-    options: SchemaOptions = SchemaOptions(),
-    *,
-    remotes: Mapping[str, Any] | None = None,
-    default_draft: Draft = "2020-12",
-) -> SchemaMachine:
+def schema_machine(documents: Documents, lexis: Lexis, options: SchemaOptions = SchemaOptions()) -> SchemaMachine:
     """The machine of a schema. Raises GrammarError, and FuelError where it takes too many steps."""
     words = WordTries()
-    made = schema_phases(text, lexis, words, options, remotes=remotes, default_draft=default_draft)
+    made = schema_phases(documents, lexis, words, options)
     machine = Machine(lexis.lexicon, words, made.phases)
     return SchemaMachine(machine, Endings(machine, made.endings.from_entry), made.diagnostics)
 
 
 def schema_phases(
-    text: str,
-    lexis: Lexis,
-    words: WordTries,
-    options: SchemaOptions = SchemaOptions(),
-    *,
-    remotes: Mapping[str, Any] | None = None,
-    default_draft: Draft = "2020-12",
+    documents: Documents, lexis: Lexis, words: WordTries, options: SchemaOptions = SchemaOptions()
 ) -> SchemaPhases:
     """The phases of a schema, of which a machine over `words` reads documents. Raises as `schema_machine` does."""
-    documents = Documents(text, remotes=remotes, default_draft=default_draft)
     left: dict[str, str] = {}
     while True:
         values, inhabited, diagnosis = _read(documents, lexis, options, ignored=left)

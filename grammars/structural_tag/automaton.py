@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from grammars.json_schema.automaton import SchemaOptions, schema_phases
+from grammars.json_schema.documents import Documents
 from grammars.json_schema.lexis import Lexis
 from grammars.machine import Machine
 from grammars.regex_language import RegexLanguage
@@ -92,7 +93,7 @@ class _Bodies:
 
     def _read(self, text: str, options: SchemaOptions, pointer: str) -> int:
         try:
-            schema = schema_phases(text, self._lexis, self._words, options)
+            schema = schema_phases(Documents(text), self._lexis, self._words, options)
         except GrammarError as error:
             where = pointer + (error.pointer or "")
             raise GrammarError(error.code, error.message, pointer=where, line=error.line, column=error.column) from None

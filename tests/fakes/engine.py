@@ -43,7 +43,7 @@ from engine.wire import (
     Tokens,
     Usage,
 )
-from grammars.spec import CompileOptions, GrammarSpec, grammar_key, kind_of
+from grammars.spec import CompileOptions, GrammarSpec, canonical, grammar_key, kind_of
 from grammars.vocabulary import Vocabulary
 
 MODEL = Path(__file__).parents[2] / "fixtures" / "sapling"
@@ -169,7 +169,7 @@ class FakeEngine:
         self._running[command.request_id] = _Running(command, script, self._spell(script.text))
 
     def _grammar(self, spec: GrammarSpec, options: CompileOptions) -> GrammarInfo:
-        key = grammar_key(spec, options)
+        key = grammar_key(canonical(spec), options)
         hit = key in self._grammars
         self._grammars[key] = GrammarInfo(key, kind_of(spec), "fake", 1.5, 100, 3, [], 1, hit)
         return self._grammars[key]

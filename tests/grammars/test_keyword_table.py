@@ -10,6 +10,7 @@ import pytest
 
 from gateway.check_formats import keyword_table
 from grammars.json_schema.automaton import keyword_findings, schema_machine
+from grammars.json_schema.documents import Documents
 from grammars.json_schema.keywords import SUPPORT, drafts_of
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.metaschema import Draft, shapes
@@ -57,7 +58,7 @@ def test_every_keyword_with_a_condition_is_tried_on_both_sides_of_it() -> None:
 @pytest.mark.parametrize("keyword", CONDITIONS)
 def test_a_keyword_is_enforced_where_its_condition_holds(keyword: str) -> None:
     text = json.dumps(CONDITIONS[keyword][0])
-    schema_machine(text, Lexis())
+    schema_machine(Documents(text), Lexis())
     status = {finding.keyword: finding.status for finding in keyword_findings(text, Lexis())[1]}
     assert status[keyword] == "enforced"
 
@@ -66,7 +67,7 @@ def test_a_keyword_is_enforced_where_its_condition_holds(keyword: str) -> None:
 def test_a_keyword_is_refused_where_its_condition_does_not_hold(keyword: str) -> None:
     text = json.dumps(CONDITIONS[keyword][1])
     with pytest.raises(GrammarError):
-        schema_machine(text, Lexis())
+        schema_machine(Documents(text), Lexis())
 
 
 def test_the_table_in_the_documentation_is_the_table_of_the_code() -> None:

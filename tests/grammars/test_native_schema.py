@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from grammars.automaton import DEAD
 from grammars.build_lock import BuildLock
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
+from grammars.json_schema.documents import Documents
 from grammars.json_schema.lexis import Lexis
 from grammars.machine_view import MachineView
 from grammars.spec import GrammarError
@@ -29,7 +30,7 @@ LEXIS = Lexis()
 
 
 def view_of(schema: Any, options: SchemaOptions = ANY_ORDER) -> MachineView:
-    machine, endings, _ = schema_machine(json.dumps(schema), LEXIS, options)
+    machine, endings, _ = schema_machine(Documents(json.dumps(schema)), LEXIS, options)
     return MachineView(machine, TokenMasks(machine, BYTES, {}), LEXIS.arena, BuildLock(), endings.complete)
 
 
@@ -193,7 +194,7 @@ def test_what_cannot_be_enforced_is_refused_by_pointer(schema: Any, code: str, p
 def test_what_is_left_to_validation_is_said_by_pointer() -> None:
     schema = {"items": {"type": "number"}, "uniqueItems": True, "type": "array", "maxItems": 2}
     options = SchemaOptions(whitespace="any", on_unsupported="validate")
-    machine, _, diagnostics = schema_machine(json.dumps(schema), LEXIS, options)
+    machine, _, diagnostics = schema_machine(Documents(json.dumps(schema)), LEXIS, options)
     assert [(each.pointer, each.keyword, each.status) for each in diagnostics] == [
         ("/uniqueItems", "uniqueItems", "validated")
     ]
@@ -400,12 +401,12 @@ def test_properties_that_are_not_listed_may_be_left_out(schema: Any, written: li
 
 def test_what_is_left_out_is_reported_by_pointer() -> None:
     schema = {"properties": {"a": {"properties": {"b": True}}, "c": {"type": "object"}}}
-    diagnostics = schema_machine(json.dumps(schema), LEXIS, OMITTING).diagnostics
+    diagnostics = schema_machine(Documents(json.dumps(schema)), LEXIS, OMITTING).diagnostics
     assert {(each.pointer, each.status) for each in diagnostics} == {
         ("/additionalProperties", "approximated"),
         ("/properties/a/additionalProperties", "approximated"),
     }
-    assert schema_machine(json.dumps(schema), LEXIS, ANY_ORDER).diagnostics == []
+    assert schema_machine(Documents(json.dumps(schema)), LEXIS, ANY_ORDER).diagnostics == []
 
 
 @pytest.mark.parametrize("order", range(5))

@@ -15,6 +15,7 @@ from grammars.byte_kinds import CHARS_BEYOND_ASCII, KIND_OF, MALFORMED, Subtrees
 from grammars.byte_regex import ByteRegexes
 from grammars.interiors import Interiors
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
+from grammars.json_schema.documents import Documents
 from grammars.json_schema.lexis import Lexis
 from grammars.lexicon import LOOPS, Lexicon, Reading
 from grammars.machine import Machine
@@ -96,7 +97,9 @@ SCHEMAS: list[Any] = [
 
 def masks_of(schema: Any) -> tuple[Machine, TokenMasks]:
     lexis = Lexis()
-    machine, _, _ = schema_machine(json.dumps(schema), lexis, SchemaOptions(whitespace="any", property_order="any"))
+    machine, _, _ = schema_machine(
+        Documents(json.dumps(schema)), lexis, SchemaOptions(whitespace="any", property_order="any")
+    )
     return machine, TokenMasks(machine, VOCABULARY, Interiors(lexis.lexicon, VOCABULARY))
 
 
