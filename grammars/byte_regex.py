@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,30 @@ class Automaton(Protocol):
         ...
 
 
+class GrowingAutomaton(ABC):
+    """An `Automaton` of endlessly many states, made when they are met. It tells what cannot be searched for in them."""
+
+    never_ends_dead: ClassVar = True
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Memory of what was made so far; an estimate."""
+
+    @abstractmethod
+    def step(self, state: Any, byte: int) -> Any | None: ...
+
+    @abstractmethod
+    def accepts(self, state: Any) -> bool: ...
+
+    @abstractmethod
+    def classes(self, state: Any) -> tuple[ByteSet, ...]: ...
+
+    @abstractmethod
+    def shortest(self, state: Any) -> bytes:
+        """A shortest text that is accepted from a state. Raises FuelError."""
+
+
 class FuelError(RuntimeError):
     """Building took more steps than it was given."""
 
@@ -95,6 +120,7 @@ class ByteRegexes:
         self._finite: dict[int, bool] = {}
         self._foreign: dict[tuple[Automaton, Any], int] = {}
         self._foreign_states: list[tuple[Automaton, Any]] = []
+        self._growing: set[GrowingAutomaton] = set()
         self.fuel = 1 << 62
         """Steps, about one for each derivative, that may still be taken; FuelError below zero."""
         self.deadline = math.inf
@@ -112,7 +138,7 @@ class ByteRegexes:
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
         sizes = (110, self._nodes), (110, self._derivatives), (1250, self._rows), (110, self._classes), (50, self._live)
-        return sum(each * len(made) for each, made in sizes)
+        return sum(each * len(made) for each, made in sizes) + sum(each.nbytes for each in self._growing)
 
     def spend(self, steps: int) -> None:
         """Takes fuel, also for what others do with expressions. Raises FuelError where none is left, or no time.
@@ -152,6 +178,8 @@ class ByteRegexes:
         index = self._foreign.setdefault((automaton, state), len(self._foreign_states))
         if index == len(self._foreign_states):
             self._foreign_states.append((automaton, state))
+            if isinstance(automaton, GrowingAutomaton):
+                self._growing.add(automaton)
         return self._node((_FOREIGN, index), automaton.accepts(state), automaton.never_ends_dead)
 
     def concat(self, *parts: int) -> int:
@@ -269,14 +297,43 @@ class ByteRegexes:
 
     def is_live(self, expr: int) -> bool:
         """Whether any text matches. Without complement and intersection that is so for all but `NOTHING`."""
-        if self._positive[expr]:
-            return expr != NOTHING
-        known = self._live.get(expr)
-        return self._search_live(expr) if known is None else known
+        passed, known = list[int](), self._known_live(expr)
+        while known is None:
+            passed.append(expr)
+            kind, *rest = self._nodes[expr]
+            if kind == _CONCAT:
+                head, expr = rest
+                known = self._known_live(expr) if self.is_live(head) else False
+            else:
+                known = any(map(self.is_live, rest)) if kind == _UNION else self._search_live(expr)
+        self._live.update(dict.fromkeys(passed, known))
+        return known
 
     def is_positive(self, expr: int) -> bool:
         """Whether an expression is made without intersection and complement, of automata that never end dead."""
         return self._positive[expr]
+
+    def grows(self, expr: int) -> bool:
+        """Whether a `GrowingAutomaton` is part of an expression."""
+        waiting, seen = [expr], {expr}
+        for here in waiting:
+            kind, *rest = self._nodes[here]
+            if kind == _FOREIGN:
+                if isinstance(self._foreign_states[rest[0]][0], GrowingAutomaton):
+                    return True
+            elif kind != _BYTES:
+                fresh = set(rest[:1] if kind == _REPEAT else rest) - seen
+                seen |= fresh
+                waiting += fresh
+        return False
+
+    def shortest_of_automaton(self, expr: int) -> bytes | None:
+        """A shortest match, where the expression is an automaton that knows it. Raises FuelError."""
+        kind, *rest = self._nodes[expr]
+        if kind != _FOREIGN:
+            return None
+        automaton, state = self._foreign_states[rest[0]]
+        return automaton.shortest(state) if isinstance(automaton, GrowingAutomaton) else None
 
     def listed(self, expr: int, most: int) -> list[bytes] | None:
         """All texts that match, where nothing in the expression is endless and there are at most so many of them."""
@@ -451,6 +508,9 @@ class ByteRegexes:
                 body, least, most = rest
                 left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
                 return self._append(self._derive(body, byte), left)
+
+    def _known_live(self, expr: int) -> bool | None:
+        return expr != NOTHING if self._positive[expr] else self._nullable[expr] or self._live.get(expr)
 
     def _search_live(self, expr: int) -> bool:
         """Whether a nullable expression can be reached, depth first; decides it for all that was passed on the way."""

@@ -69,7 +69,9 @@ class ShortestTexts:
             return min(self._lengths[part] for part in rest)
         if kind == _REPEAT:
             return min(NEVER, self._lengths[rest[0]] * rest[1])
-        found = self._search(expr)
+        found = self._arena.shortest_of_automaton(expr)
+        if found is None:
+            found = self._search(expr)
         if found is None:
             return NEVER
         self._searched[expr] = found

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
 from grammars.branch_masks import Context
@@ -30,8 +31,9 @@ _Key = tuple[Parses, frozenset[Return]]
 """The parses of a state, and the returns of the rules that may have ended with the last byte for good: `END` where the
 text may end, `OPEN` where a branch may."""
 
-_NBYTES: Final = (800, 600, 3000, 300)
-"""Bytes of a state, a return, a reading and an expression over bytes, as measured with their entries in tables."""
+_NBYTES: Final = (800, 600, 3000)
+"""Bytes of a state, a return and a reading, as measured with their entries in tables."""
+_EXPRESSION_BYTES: Final = 300
 _NOWHERE: Final[_Key] = (frozenset(), frozenset())
 
 
@@ -71,8 +73,13 @@ class ContextFreeAutomaton:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, by an estimate from what there is of everything that grows."""
-        counts = self.num_states, self._stack.num_returns, len(self._readings), len(self.network.arena)
+        """Memory held, the arena's included, by an estimate from what there is of everything that grows."""
+        return self.own_nbytes + _EXPRESSION_BYTES * len(self.network.arena)
+
+    @property
+    def own_nbytes(self) -> int:
+        """The same without the arena."""
+        counts = self.num_states, self._stack.num_returns, len(self._readings)
         return self.rows.nbytes + sum(count * nbytes for count, nbytes in zip(counts, _NBYTES, strict=True))
 
     def refuel(self, steps: int, deadline: float) -> None:
@@ -89,6 +96,10 @@ class ContextFreeAutomaton:
 
     def accepts(self, state: int) -> bool:
         return END in self._states[state][1]
+
+    def classes(self, state: int) -> NDArray[np.int32]:
+        """[256] the class of each byte: those of one class lead to one state. Raises FuelError."""
+        return self._moves_of(state).actions.classes
 
     def expand(self, moves: Iterable[tuple[int, int]]) -> None:
         """Finds where some states lead with some bytes; `rows` may be another array afterwards. Raises FuelError.
@@ -169,12 +180,16 @@ class ContextFreeAutomaton:
         return state
 
     def _expand(self, state: int, byte: int) -> None:
-        moves = self._moves.get(state)
-        if moves is None:
-            moves = self._moves[state] = self._find_moves(state)
+        moves = self._moves_of(state)
         if steps := moves.actions.steps[moves.actions.classes[byte]]:
             target = self._target(steps, moves.returns)
             self.rows[state, moves.actions.classes == moves.actions.classes[byte]] = target
+
+    def _moves_of(self, state: int) -> _Moves:
+        found = self._moves.get(state)
+        if found is None:
+            found = self._moves[state] = self._find_moves(state)
+        return found
 
     def _find_moves(self, state: int) -> _Moves:
         under: dict[int, list[Return]] = {}

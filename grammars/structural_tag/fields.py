@@ -11,6 +11,7 @@ FIELDS: Final[dict[str, frozenset[str]]] = {
     "json_schema": frozenset({"json_schema", "style", "any_order", "max_whitespace_cnt", "excludes"}),
     "any_text": frozenset({"excludes", "max_chars", "max_tokens"}),
     "regex": frozenset({"pattern"}),
+    "grammar": frozenset({"grammar"}),
     "sequence": frozenset({"elements"}),
     "or": frozenset({"elements"}),
     "tag": frozenset({"begin", "content", "end"}),
@@ -26,7 +27,7 @@ FIELDS: Final[dict[str, frozenset[str]]] = {
 
 _ELSEWHERE: Final = frozenset(
     {
-        *("grammar", "qwen_xml_parameter", "token", "exclude_token", "any_tokens"),
+        *("qwen_xml_parameter", "token", "exclude_token", "any_tokens"),
         *("token_triggered_tags", "token_dispatch"),
     }
 )

@@ -7,11 +7,13 @@ complete, the text has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any, Final
 
 from grammars.byte_regex import ALL, ALL_BYTES, EMPTY, ByteRegexes
+from grammars.ebnf.embedded import EmbeddedGrammar
 from grammars.regex_language import RegexLanguage
 from grammars.spec import GrammarError
 from grammars.structural_tag.fields import Fields
@@ -48,6 +50,8 @@ class FormatReader:
                 return self._any_text(fields, ends)
             case "regex":
                 return self._regex(fields)
+            case "grammar":
+                return self._grammar(fields)
             case "sequence":
                 return shapes.sequence(*self._elements(fields, ends))
             case "or":
@@ -105,12 +109,14 @@ class FormatReader:
             fields.refuse(f"so high a bound; {_MOST_CHARS} is the highest", "max_chars")
         return self._shapes.text(self._without(counted, self._around(excluded, ALL)))
 
+    def _grammar(self, fields: Fields) -> int:
+        with _within(fields, "grammar"):
+            grammar = EmbeddedGrammar(fields.string("grammar"), self._arena)
+        return self._shapes.text(self._arena.automaton(grammar, grammar.start))
+
     def _regex(self, fields: Fields) -> int:
-        try:
+        with _within(fields, "pattern"):
             expr = self._plain.whole(fields.string("pattern"))
-        except GrammarError as error:
-            line, column, at = error.line, error.column, fields.at("pattern")
-            raise GrammarError(error.code, error.message, pointer=at, line=line, column=column) from None
         if not self._arena.is_live(expr):
             message = "No text matches the regular expression."
             raise GrammarError("invalid_regex", message, pointer=fields.at("pattern"), line=1, column=1)
@@ -237,3 +243,13 @@ class FormatReader:
                 one, shapes.repeated(shapes.sequence(self._literal(fields, fields.string("separator")), one))
             )
         return one if fields.flag("at_least_one") else shapes.either(shapes.text(EMPTY), one)
+
+
+@contextmanager
+def _within(fields: Fields, name: str) -> Iterator[None]:
+    """Errors of what a field holds get its pointer."""
+    try:
+        yield
+    except GrammarError as error:
+        line, column, at = error.line, error.column, error.pointer or fields.at(name)
+        raise GrammarError(error.code, error.message, pointer=at, line=line, column=column) from None

@@ -89,7 +89,7 @@ class TagPhases:
         self._positions: list[Position] = []
         self._phases: list[Phase] = []
         self._forms: dict[int, tuple[Form, int]] = {}
-        self._known_unclear: dict[int, tuple[int, ...]] = {}
+        self._known_unclear: dict[int, tuple[int, ...] | None] = {}
         self.explored: set[int] = set()
         """Lexemes in each of which few others can be reached, all of them built."""
 
@@ -175,9 +175,11 @@ class TagPhases:
                 unclear = self._unclear(lexeme) if form.branches else ()
                 if not form.branches:
                     self._reached(lexeme, _FEW_TEXTS)
-                if not unclear:
+                if unclear == ():
                     break
             else:
+                if unclear is None:
+                    raise unsupported("so large an expression before a document or a tag", "/format")
                 opened = [form.branches[tag - 1].opening for tag in unclear if tag != TAIL]
                 body = next(opening.document for opening in opened if opening is not None)
                 raise unsupported(_AMBIGUOUS, self._bodies[body].pointer)
@@ -188,24 +190,23 @@ class TagPhases:
         tail = () if form.whole == NOTHING else (Reading(form.whole, TAIL, eager=False),)
         return self._lexicon.lexeme((*tail, *(Reading(one.expr, i) for i, one in enumerate(form.branches, 1))))
 
-    def _unclear(self, lexeme: int) -> tuple[int, ...]:
+    def _unclear(self, lexeme: int) -> tuple[int, ...] | None:
         """The tags of a lexeme that may end in one way where it could go on, or end, in another; none if all is clear.
 
-        Raises GrammarError where there is too much to look at.
+        None where there is too much to look at.
         """
-        found = self._known_unclear.get(lexeme)
-        if found is None:
-            found = self._known_unclear[lexeme] = self._search_unclear(lexeme)
-        return found
+        if lexeme not in self._known_unclear:
+            self._known_unclear[lexeme] = self._search_unclear(lexeme)
+        return self._known_unclear[lexeme]
 
-    def _search_unclear(self, lexeme: int) -> tuple[int, ...]:
+    def _search_unclear(self, lexeme: int) -> tuple[int, ...] | None:
         arena, lexicon = self._lexicon.arena, self._lexicon
         first, *others = lexicon.readings(lexeme)
         if not others and not arena.accepts(first.expr) and arena.listed(first.expr, 1):
             return ()
         reached = self._reached(lexeme, _MOST_LEXEMES)
         if reached is None:
-            raise unsupported("so large an expression before a document or a tag", "/format")
+            return None
         for here in reached:
             if lexicon.ends_with(here):
                 readings = lexicon.readings(here)
@@ -217,6 +218,8 @@ class TagPhases:
     def _reached(self, lexeme: int, most: int) -> list[int] | None:
         """The lexemes that can be reached within one, all of them built; None where they are too many or too large."""
         lexicon, arena = self._lexicon, self._lexicon.arena
+        if any(arena.grows(reading.expr) for reading in lexicon.readings(lexeme)):
+            return None
         spared = max(0, arena.fuel - _FUEL)
         arena.fuel -= spared
         reached, seen = [lexeme], {lexeme, DEAD}

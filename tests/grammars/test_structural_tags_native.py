@@ -41,6 +41,7 @@ from grammars.spec import CompileOptions, GrammarError, OnUnsupported, Structura
 
 VOCABULARY = crossing_vocabulary()
 BACKEND = NativeBackend(VOCABULARY, 0, 10, 1 << 30)
+NESTED = {"type": "grammar", "grammar": 'root ::= "(" root* ")" | "a"'}
 
 
 def compiled(form: Any, on_unsupported: OnUnsupported = "error") -> NativeGrammar:
@@ -304,7 +305,9 @@ REFUSED: list[tuple[Any, str, str]] = [
     (tag("", document({"allOf": [False]}), ""), "unsatisfiable_schema", "/format/content/json_schema"),
     ({"value": "a"}, "unsupported_backend", "/format"),
     ({"type": "const_string", "value": "a", "more": 1}, "unsupported_backend", "/format/more"),
-    ({"type": "grammar", "grammar": 'root ::= "a"'}, "unsupported_backend", "/format"),
+    ({"type": "grammar", "grammar": "root ::= root"}, "invalid_ebnf", "/format/grammar"),
+    ({"type": "grammar", "grammar": 1}, "invalid_structural_tag", "/format/grammar"),
+    (triggered(["<"], tag("<a>", NESTED, ">"), tag("<b>", document(POINT), ">")), "unsupported_backend", "/format"),
     (tag("", {"type": "token", "token": 1}, ""), "unsupported_backend", "/format/content"),
     ({"type": "any_text", "max_tokens": 3}, "unsupported_backend", "/format/max_tokens"),
     (document(POINT, style="qwen_xml"), "unsupported_backend", "/format/style"),
@@ -393,7 +396,8 @@ def test_a_keyword_left_to_validation_is_told_for_each_place_of_its_schema() -> 
     [
         (THINK_THEN_JSON, "native", '<think></think>{"x":1}'),
         (sequence(ANY_TEXT, document(POINT)), "xgrammar", 'so {"x":1}'),
-        (tag("<", {"type": "grammar", "grammar": 'root ::= "a" root | "b"'}, ">"), "xgrammar", "<aab>"),
+        (tag("<", NESTED, ">"), "native", "<(a())>"),
+        (triggered(["<"], tag("<a>", NESTED, ">"), tag("<b>", document(POINT), ">")), "xgrammar", '<a>()><b>{"x":1}>'),
     ],
 )
 def test_auto_takes_xgrammar_where_native_refuses(
@@ -425,6 +429,15 @@ AGREED: dict[str, tuple[Any, list[str]]] = {
     "ends": (tag("<", ANY_TEXT, ["ab", "ba"]), ["<", "a", "b", "c"]),
     "text, then text": (sequence({"type": "any_text", "excludes": ["ab"]}, const("b")), ["a", "b", "c"]),
     "bounded text": (tag("<", {"type": "any_text", "max_chars": 3}, ">"), ["<", ">", "a"]),
+    "grammar": (tag("<", NESTED, ">"), ["<", ">", "<(", ")>", "()", "a"]),
+    "grammars": (
+        triggered(["<"], tag("<a>", NESTED, "</a>"), ONE),
+        ["<a>", "</a>", "()", "(", "1", "x", "<a>(a)</a>"],
+    ),
+    "grammar, then what it may hold": (
+        sequence(NESTED, const("a"), {"type": "star", "content": const("()")}),
+        ["a", "()"],
+    ),
     "dispatch": ({"type": "dispatch", "rules": [["aa", const("b")], ["c", ONE]]}, ["a", "b", "c", "<a>1</a>"]),
     "dispatch once": ({"type": "dispatch", "rules": [["a", TWO]], "loop": False}, ["a", "<b>2</b>", "c"]),
     "dispatch in a tag": (tag("[", {"type": "dispatch", "rules": [["a", ANY_TEXT]]}, "]"), ["[", "]", "a", "b"]),
