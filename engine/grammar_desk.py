@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from grammars.build_lock import courteous
 from grammars.compiler import CompiledGrammar, GrammarCompiler
 from grammars.spec import CompileOptions, GrammarSpec, spec_len
 
@@ -47,8 +48,17 @@ class GrammarDesk(Generic[Ticket]):
     order that no thread has begun after `max_wait_s` is refused, so that slow ones before it can't hold it for ever.
     """
 
-    def __init__(self, compiler: GrammarCompiler, *, num_threads: int, max_wait_s: float) -> None:
+    def __init__(
+        self,
+        compiler: GrammarCompiler,
+        *,
+        num_threads: int,
+        max_wait_s: float,
+        is_busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`is_busy`: whether requests are being decoded, to which long compilations then leave half of the time."""
         self.compiler = compiler
+        self._is_busy = is_busy
         self._max_wait_s = max_wait_s
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="grammar")
         self._done: queue.SimpleQueue[_Order[Ticket]] = queue.SimpleQueue()
@@ -121,4 +131,5 @@ class GrammarDesk(Generic[Ticket]):
     def _compile(self, spec: GrammarSpec, options: CompileOptions, begin_before: float) -> CompiledGrammar:
         if time.monotonic() > begin_before:
             raise NoThreadFree(f"other grammars were being compiled for {self._max_wait_s:g} s; try again later")
-        return self.compiler.compile(spec, options)
+        with courteous(self._is_busy):
+            return self.compiler.compile(spec, options)

@@ -115,6 +115,7 @@ class EngineLoop:
             ),
             num_threads=max(4, 2 * options.grammar_workers),
             max_wait_s=GRAMMAR_WAIT_DEADLINES * options.grammar_deadline_s,
+            is_busy=lambda: bool(self._scheduler.running),
         )
         self._compiling: dict[str, Generate | CompileGrammar] = {}
         self._running: dict[str, _Running] = {}

@@ -125,8 +125,8 @@ class ByteRegexes:
         """Steps, about one for each derivative, that may still be taken; FuelError below zero."""
         self.deadline = math.inf
         """Until when, by `time.monotonic`; FuelError beyond."""
-        self.pause: Callable[[], None] = lambda: None
-        """Called now and then while much is built."""
+        self.pause: Callable[[], float] = lambda: 0.0
+        """Called now and then while much is built; the seconds that it took, by which the deadline is put off."""
         self._until_pause = _STEPS_BETWEEN_PAUSES
         for key, nullable in (((_UNION,), False), ((_CONCAT,), True), ((_NOT, NOTHING), True)):
             self._node(key, nullable, positive=True)  # NOTHING, EMPTY and ALL, in this order
@@ -154,8 +154,8 @@ class ByteRegexes:
             if time.monotonic() > self.deadline:
                 raise DeadlineError("the constraint takes too long")
             fuel, deadline = self.fuel, self.deadline
-            self.pause()
-            self.fuel, self.deadline = fuel, deadline
+            paused = self.pause()
+            self.fuel, self.deadline = fuel, deadline + paused
 
     # ---- expressions
 

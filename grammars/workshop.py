@@ -54,7 +54,7 @@ class Workshop:
             machine, complete = make()
             masks = TokenMasks(machine, self._vocabulary, self.interiors)
             view = MachineView(machine, masks, arena, self.lock, complete, record)
-            view.begin(machine.start(), COMPILE_FUEL, ends)
+            view.begin(machine.start(), COMPILE_FUEL, arena.deadline)
         self._views.add(view)
         return view
 

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Final
 
+from grammars.build_lock import BuildLock
 from grammars.byte_regex import ByteRegexes
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
@@ -93,12 +94,13 @@ class NativeBackend:
 
     def _compile_grammar(self, spec: Ebnf | Lark, ends: float, record: WalkRecord | None) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
-        arena = ByteRegexes()
-        with compiling(arena, ends):
+        arena, lock = ByteRegexes(), BuildLock()
+        arena.pause = lock.pause
+        with lock, compiling(arena, ends):
             parsed = parse_lark(spec.grammar) if isinstance(spec, Lark) else parse_gbnf(spec.grammar, spec.root)
             automaton = ContextFreeAutomaton(Network(parsed, arena))
             view = LazyTokenView(automaton, self._vocabulary, record)
-            view.begin(automaton.start(), COMPILE_FUEL, ends)
+            view.begin(automaton.start(), COMPILE_FUEL, arena.deadline)
         return NativeGrammar(view, [])
 
     def close(self) -> None:

@@ -81,7 +81,9 @@ class Diagnosis:
             met.add(here)
             yield here
             try:
-                waiting += reversed(self._reader.inside(here))
+                inside = self._reader.inside(here)
+                self._values.arena.spend(len(inside))
+                waiting += reversed(inside)
             except GrammarError as error:
                 self._unread.append(error)
 

@@ -415,6 +415,7 @@ class Objects:
         keys |= dict.fromkeys(key for each in order for key in each.required)
         keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
         keys |= dict.fromkeys(key for each in classes.values() if isinstance(each, Words) for key in sorted(each.words))
+        self.spend(len(keys))
         index = {key: i for i, key in enumerate(keys)}
         tracked = {key for each in order for key in each.required}
         tracked |= {key for each in order for k, names in each.dependent.items() for key in (k, *names)}

@@ -300,6 +300,7 @@ class JsonPhases:
         """The trie of a universe's keys, each labelled with its index."""
         root = self._universe_roots.get(universe)
         if root is None:
+            self._objects.spend(len(universe.keys))
             words = [(form + b'"', i) for i, key in enumerate(universe.keys) for form in spellings(key)]
             root = self._universe_roots[universe] = self._words.add(words) if words else NO_NODE
         return root

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from grammars.build_lock import BuildLock
+from grammars.build_lock import BuildLock, courteous
 from grammars.byte_regex import ByteRegexes, DeadlineError, FuelError
 
 PATIENCE_S = 30.0
@@ -69,6 +69,22 @@ def test_a_pause_of_somebody_else_lets_nobody_in() -> None:
     waiting.join(PATIENCE_S)
 
 
+def test_whoever_is_courteous_stays_away_for_as_long_as_it_worked_while_others_are_busy() -> None:
+    lock, busy = BuildLock(), [True]
+    with courteous(lambda: busy[0]):
+        time.sleep(0.05)
+        assert lock.pause() == 0  # not held
+        with lock:
+            assert lock.pause() >= 0.05
+            assert lock.pause() < 0.05
+            busy[0] = False
+            time.sleep(0.05)
+            assert lock.pause() == 0
+    with lock:
+        time.sleep(0.05)
+        assert lock.pause() == 0
+
+
 def test_an_error_inside_lets_go_of_it() -> None:
     lock = BuildLock()
     with pytest.raises(KeyError), lock:
@@ -86,16 +102,18 @@ def test_an_error_inside_lets_go_of_it() -> None:
 def test_long_work_in_an_arena_pauses_and_keeps_its_own_fuel_and_deadline() -> None:
     arena, pauses = ByteRegexes(), list[int]()
 
-    def others_build() -> None:
+    def others_build() -> float:
         pauses.append(arena.fuel)
         arena.fuel, arena.deadline = 5, 0.0
+        return 1.0
 
     arena.pause = others_build
-    arena.fuel = 10_000
+    arena.fuel, arena.deadline = 10_000, (ends := time.monotonic() + PATIENCE_S)
     for _ in range(100):
         arena.spend(100)
     assert arena.fuel == 0
     assert len(pauses) > 10
+    assert arena.deadline == pytest.approx(ends + len(pauses))
     with pytest.raises(FuelError):
         arena.spend(1)
 
