@@ -48,7 +48,7 @@ def main(data: Path, sample: int | None, seed: int, bound: int, tokenizer: Path,
         gc.collect()
         before = psutil.Process().memory_info().rss
         highest = before
-        for schema in progress(schemas):
+        for schema in progress(schemas, len(schemas)):
             if (found := _verdicts(schema, compiler, tokenize)) is not None:
                 verdicts[schema.name] = found
             highest = max(highest, psutil.Process().memory_info().rss)

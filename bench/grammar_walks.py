@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Protocol, cast
 
 import click
@@ -30,6 +36,8 @@ from grammars.vocabulary import Vocabulary
 
 _OPTIONS: Final = CompileOptions(backend="native")
 _SAID_CHARS: Final = 400
+_UNCHECKED: Final = "not validated in time"
+_MOST_VALIDATING_S: Final = 20.0
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -60,28 +68,57 @@ class CompletingCursor(Cursor, Protocol):
     "--tokens", type=click.IntRange(0), default=200, show_default=True, help="At most, before the completion."
 )
 @click.option("--tokenizer", type=click.Path(exists=True, path_type=Path), default=SAPLING, help="File or folder.")
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; all cores by default.")
 @json_option
 def main(
-    data: Path, sample: int | None, seed: int, walks: int, tokens: int, tokenizer: Path, json_path: Path | None
+    data: Path,
+    sample: int | None,
+    seed: int,
+    walks: int,
+    tokens: int,
+    tokenizer: Path,
+    jobs: int,
+    json_path: Path | None,
 ) -> None:
     """Random walks by the masks of real schemas, completed and validated."""
     schemas = sample_of(read_schemas(data), sample, seed)
-    vocabulary = read_vocabulary(tokenizer)
-    compiler, start = GrammarCompiler(vocabulary), time.perf_counter()
-    outcomes: Counter[str] = Counter()
-    faults: list[Fault] = []
-    try:
-        for schema in progress(schemas):
-            found = list(walked(schema, compiler, vocabulary, walks, tokens, seed))
+    start, outcomes, faults = time.perf_counter(), Counter[str](), list[Fault]()
+    setup = tokenizer, walks, tokens, seed
+    with _processes(jobs, setup) as walks_of:
+        for found in progress(walks_of(schemas), len(schemas)):
             outcomes.update(fault.outcome for fault in found)
             faults += [fault for fault in found if fault.outcome not in _GOOD]
-    finally:
-        compiler.close()
-    options = {"walks": walks, "tokens": tokens, "seed": seed, "size": vocabulary.size}
+    options = {"walks": walks, "tokens": tokens, "seed": seed, "size": read_vocabulary(tokenizer).size}
     _report(schemas, options, outcomes, faults, time.perf_counter() - start).publish(json_path)
 
 
-_GOOD: Final = ("ended by itself", "completed")
+@contextmanager
+def _processes(jobs: int, setup: _Setup) -> Iterator[Callable[[Iterable[Schema]], Iterable[list[Fault]]]]:
+    """What takes schemas to their walks, in order, in so many processes; in this one where one is enough."""
+    if jobs == 1:
+        _set_up(*setup)
+        yield lambda schemas: map(_walked, schemas)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _set_up, setup) as pool:
+        yield lambda schemas: pool.map(_walked, schemas)
+
+
+_Setup = tuple[Path, int, int, int]
+_at_work: tuple[GrammarCompiler, Vocabulary, int, int, int]
+"""Of this process, once it is set up."""
+
+
+def _set_up(tokenizer: Path, walks: int, tokens: int, seed: int) -> None:
+    global _at_work
+    vocabulary = read_vocabulary(tokenizer)
+    _at_work = GrammarCompiler(vocabulary), vocabulary, walks, tokens, seed
+
+
+def _walked(schema: Schema) -> list[Fault]:
+    return list(walked(schema, *_at_work))
+
+
+_GOOD: Final = ("ended by itself", "completed", _UNCHECKED)
 _BAD: Final = ("dead end", "token not taken", "completion not taken", "invalid", "out of fuel")
 
 
@@ -125,10 +162,33 @@ def _walk(
         if not all(cursor.advance(vocabulary.byte_ids[byte]) for byte in rest) or not cursor.is_complete:
             return "completion not taken", repr(rest), bytes(made)
         made += rest
-    fault = validate(schema, made.decode())
+    try:
+        with _within(_MOST_VALIDATING_S):
+            fault = validate(schema, made.decode())
+    except _LateError:
+        return _UNCHECKED, "", bytes(made)
     if fault is None or _is_valid_otherwise(schema, made.decode()):
         return outcome, "", bytes(made)
     return "invalid", f"{fault[0]} (instance {fault[1] or '/'}, schema {fault[2]})", bytes(made)
+
+
+class _LateError(BaseException):
+    """Not for those who catch every Exception."""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raises _LateError inside: a pattern may take Python for ever, which its `re` notices signals in."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise _LateError
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _is_valid_otherwise(schema: str, text: str) -> bool:

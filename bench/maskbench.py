@@ -112,7 +112,7 @@ def main(
         workers = [stack.enter_context(Worker(name, vocabulary, time_limit_s=time_limit)) for name in present]
         check_known(workers, tokenize)
         tallies = {worker.name: Tally(time_limit) for worker in workers}
-        for schema in progress(schemas):
+        for schema in progress(schemas, len(schemas)):
             measure(schema, workers, tokenize, tallies)
     columns = {name: column(tally) for name, tally in tallies.items()}
     MaskReport(
@@ -175,7 +175,7 @@ def check_known(workers: Sequence[Worker], tokenize: GreedyTokenizer) -> None:
 def check_native(schemas: Sequence[Schema], worker: Worker, tokenize: GreedyTokenizer) -> None:
     """Raises CheckFailed, naming the schemas, where native is wrong on an instance, in either spelling."""
     wrong = []
-    for schema in progress(schemas):
+    for schema in progress(schemas, len(schemas)):
         judged = judged_of(schema, worker.run(task_of(schema, tokenize, again=False)))
         if judged.outcome in ("valid rejected", "invalid accepted") or judged.one_spelling:
             wrong.append(f"{judged.name} ({judged.outcome}: {judged.reason or 'in one spelling only'})")

@@ -7,7 +7,7 @@ import json
 import random
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -64,11 +64,11 @@ def sample_of(schemas: list[Schema], count: int | None, seed: int) -> list[Schem
     return [by_source[int((k + 0.5) * len(schemas) / count)] for k in range(count)]
 
 
-def progress(lines: Sequence[T]) -> Iterator[T]:
+def progress(lines: Iterable[T], total: int) -> Iterator[T]:
     """The lines, counted on the standard error as they are done."""
     for done, line in enumerate(lines):
         if done and done % _SAID_EVERY == 0:
-            click.echo(f"{done} of {len(lines)} schemas", err=True)
+            click.echo(f"{done} of {total} schemas", err=True)
         yield line
 
 

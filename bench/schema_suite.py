@@ -85,7 +85,7 @@ def main(data: Path, remotes: Path, draft: str, optional: bool, engines: list[st
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(name, vocabulary, reading)) for name in present]
         check_known(workers, tokenize)
-        for case in progress(cases):
+        for case in progress(cases, len(cases)):
             task = Task(case.schema, [tokenize(spelt(test.data, SPACED)) for test in case.tests])
             for worker in workers:
                 trial = worker.run(task)

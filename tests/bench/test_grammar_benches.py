@@ -44,9 +44,17 @@ def test_walks_are_ended_and_validated(tmp_path: Path) -> None:
 def test_a_document_that_is_not_valid_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.grammar_walks.validate", lambda schema, text: ("it is wrong", "/a", "/b"))
     monkeypatch.setattr("bench.grammar_walks._is_valid_otherwise", lambda schema, text: False)
-    _, report = run("grammar-walks", tmp_path, "--walks", "2", "--tokens", "2")
+    _, report = run("grammar-walks", tmp_path, "--walks", "2", "--tokens", "2", "--jobs", "1")
     assert [fault["outcome"] for fault in report["faults"]] == ["invalid"] * 4 + ["refused"]
     assert not all(target["met"] for target in report["targets"])
+
+
+def test_a_validation_that_takes_for_ever_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.grammar_walks._MOST_VALIDATING_S", 0.01)
+    monkeypatch.setattr("bench.grammar_walks.validate", lambda schema, text: re.match("(a*)*b", "a" * 100))
+    result, report = run("grammar-walks", tmp_path, "--walks", "1", "--jobs", "1")
+    assert result.exit_code == 0, result.output
+    assert report["figures"][0]["not validated in time"] == 2
 
 
 def test_memory_is_reported_for_schemas_that_come_and_go(tmp_path: Path) -> None:
