@@ -113,11 +113,15 @@ class ByteRegexes:
         self._nodes: list[tuple[int, ...]] = []
         self._nullable: list[bool] = []
         self._positive: list[bool] = []
+        self._length: list[int] = []
+        """For each expression a guess at the bytes of a short match: too many for what one text may match at once."""
         self._classes: dict[int, tuple[ByteSet, ...]] = {}
         self._derivatives: dict[tuple[int, int], int] = {}
         self._rows: dict[int, NDArray[np.int32]] = {}
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
         self._finite: dict[int, bool] = {}
+        self._wholes: set[int] = set()
+        self._known_carried: dict[tuple[int, int], frozenset[int] | None] = {}
         self._foreign: dict[tuple[Automaton, Any], int] = {}
         self._foreign_states: list[tuple[Automaton, Any]] = []
         self._growing: set[GrowingAutomaton] = set()
@@ -205,7 +209,16 @@ class ByteRegexes:
             members.add(self.one_of(mask))
         if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
             return ALL
+        for whole in self._wholes & members:
+            members = {part for part in members if part == whole or not self._is_within(part, whole)}
         return self._set_node(_UNION, members, NOTHING, nullable=any(self._nullable[part] for part in members))
+
+    def absorb(self, whole: int) -> None:
+        """From now on unions leave out what an expression is seen to match anyhow, and intersections that expression.
+
+        Such is what any text of a language is matched by: once an unanchored pattern has matched, nothing else counts.
+        """
+        self._wholes.add(whole)
 
     def intersection(self, *parts: int) -> int:
         """All of some expressions."""
@@ -226,6 +239,12 @@ class ByteRegexes:
             members.add(self.one_of(mask))
         if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
             return NOTHING
+        for whole in self._wholes:
+            without = self._ids.get((_NOT, whole))
+            if without in members and any(self._is_within(part, whole) for part in members):
+                return NOTHING
+            if whole in members and any(self._is_within(part, whole) for part in members if part != whole):
+                members.discard(whole)
         return self._set_node(_INTER, members, ALL, nullable=all(self._nullable[part] for part in members))
 
     def complement(self, expr: int) -> int:
@@ -294,6 +313,14 @@ class ByteRegexes:
             row.flags.writeable = False
             self._rows[expr] = row
         return row
+
+    def without_empty(self, expr: int) -> int:
+        """What an expression matches, but for the empty text."""
+        if not self._nullable[expr]:
+            return expr
+        row = self.row(expr)
+        parts = [(mask, int(row[(mask & -mask).bit_length() - 1])) for mask in self.classes(expr)]
+        return self.union(*(self._pair(self.one_of(mask), after) for mask, after in parts if after != NOTHING))
 
     def is_live(self, expr: int) -> bool:
         """Whether any text matches. Without complement and intersection that is so for all but `NOTHING`."""
@@ -386,7 +413,22 @@ class ByteRegexes:
             self._nodes.append(key)
             self._nullable.append(nullable)
             self._positive.append(positive)
+            self._length.append(0 if nullable else self._guessed_length(*key))
         return made
+
+    def _guessed_length(self, kind: int, *rest: int) -> int:
+        """`_length` of an expression that does not match the empty text."""
+        match kind:
+            case 1:
+                return self._length[rest[0]] + self._length[rest[1]]
+            case 2:
+                return min((self._length[part] for part in rest), default=0)
+            case 3:
+                return sum(self._length[part] for part in rest)
+            case 5:
+                return self._length[rest[0]] * rest[1]
+            case _:
+                return 1
 
     def _set_node(self, kind: int, members: set[int], neutral: int, *, nullable: bool) -> int:
         if not members:
@@ -483,6 +525,71 @@ class ByteRegexes:
             made = self._derivatives[key] = self._derived(expr, byte)
         return made
 
+    def _is_within(self, expr: int, whole: int) -> bool:
+        """Whether the form of an expression tells that `whole` matches all that it does."""
+        try:
+            ends = self._carried(expr, whole)
+        except RecursionError:  # words nested in each other by the thousand: then it is not seen
+            return False
+        return ends is not None and all(self._nullable[each] for each in ends)
+
+    def _carried(self, expr: int, start: int) -> frozenset[int] | None:
+        """The derivatives of `start` by all matches of an expression; None where that is not seen, or one is dead."""
+        key = expr, start
+        if key not in self._known_carried:
+            self._known_carried[key] = self._carry(expr, start)
+        return self._known_carried[key]
+
+    def _carry(self, expr: int, start: int) -> frozenset[int] | None:
+        if expr in (EMPTY, NOTHING):
+            return frozenset([start] if expr else [])
+        kind, *rest = self._nodes[expr]
+        match kind:
+            case 0:
+                row = self.row(start)[bytes_of(rest[0])]
+                return frozenset(row.tolist()) if row.all() else None
+            case 1:
+                return self._carried_along(expr, start)
+            case 2:
+                ends = [self._carried(part, start) for part in rest]
+                return None if None in ends else frozenset().union(*(some for some in ends if some is not None))
+            case 3:
+                return next((some for part in rest if (some := self._carried(part, start)) is not None), None)
+            case 5:
+                met: frozenset[int] | None = frozenset([start])
+                while met is not None and (further := self._carried_from(rest[0], met)) is not None:
+                    if further <= met:
+                        return met
+                    met |= further
+                return None
+            case _:
+                return None
+
+    def _carried_along(self, chain: int, start: int) -> frozenset[int] | None:
+        """Of a concatenation, which may be long; what it finds out about the ends of that is kept."""
+        passed: list[tuple[int, int]] = []
+        ends: frozenset[int] | None = frozenset([start])
+        while ends is not None and self._nodes[chain][0] == _CONCAT and chain != EMPTY:
+            if len(ends) == 1:
+                key = chain, next(iter(ends))
+                if key in self._known_carried:
+                    break
+                passed.append(key)
+            _, head, chain = self._nodes[chain]
+            ends = self._carried_from(head, ends)
+        ends = self._carried_from(chain, ends)
+        self._known_carried.update(dict.fromkeys(passed, ends))
+        return ends
+
+    def _carried_from(self, expr: int, starts: frozenset[int] | None) -> frozenset[int] | None:
+        made = frozenset[int]()
+        for start in starts or ():
+            ends = self._carried(expr, start)
+            if ends is None:
+                return None
+            made |= ends
+        return None if starts is None else made
+
     def _derived(self, expr: int, byte: int) -> int:
         kind, *rest = self._nodes[expr]
         match kind:
@@ -535,11 +642,17 @@ class ByteRegexes:
         return self._nullable[expr] or self._live.get(expr, False) or (self._positive[expr] and expr != NOTHING)
 
     def _targets(self, expr: int) -> Iterator[int]:
-        """The derivatives that may be live. That by a quotation mark is the first, for it ends most strings."""
+        """The derivatives that may be live: that by a quotation mark, which ends most strings, then shorter ones."""
+        others: list[int] = []
         for mask in sorted(self.classes(expr), key=_lacks_quote):
             target = self._derive(expr, (mask & -mask).bit_length() - 1)
-            if self._live.get(target) is not False:
+            if self._live.get(target) is False:
+                continue
+            if self._length[target] < self._length[expr] or mask >> 0x22 & 1:
                 yield target
+            else:
+                others.append(target)
+        yield from others
 
 
 def _lacks_quote(mask: ByteSet) -> bool:

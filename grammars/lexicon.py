@@ -83,10 +83,11 @@ class Lexicon:
             return made
         self._readings.append(key)
         if made == len(self.rows):
-            self.rows, self.facts = grown(self.rows, UNKNOWN), grown(self.facts, 0)
-        self.facts[made, EAGER] = self.tags(*{reading.tag for reading in ended if reading.eager})
-        self.facts[made, OPEN] = self.tags(*{reading.tag for reading in ended if not reading.eager})
-        self.facts[made, BOUNDARY], self.facts[made, REST] = is_counted and key[0].place == BETWEEN, rest
+            self.rows, self.facts = grown(self.rows), grown(self.facts)
+        self.rows[made] = UNKNOWN
+        eager = self.tags(*{reading.tag for reading in ended if reading.eager})
+        may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
+        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, 0
         return made
 
     def readings(self, lexeme: int) -> tuple[Reading, ...]:
@@ -159,8 +160,8 @@ class Lexicon:
         )
 
 
-def grown(array: NDArray[Any], filler: int) -> NDArray[Any]:
-    """The same with twice the room."""
-    larger = np.full((2 * len(array), *array.shape[1:]), filler, array.dtype)
+def grown(array: NDArray[Any]) -> NDArray[Any]:
+    """The same with twice the room, of which the new half holds anything: large arrays are slow to fill at once."""
+    larger = np.empty((2 * len(array), *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger

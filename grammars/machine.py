@@ -232,7 +232,7 @@ class Machine:
     def _note(self, phase: Phase) -> None:
         number = phase.number
         while number >= len(self._phase_facts):
-            self._phase_facts = grown(self._phase_facts, 0)
+            self._phase_facts = grown(self._phase_facts)
         if number == len(self.phases):
             self.phases.append(phase)
             self._phase_facts[number] = (

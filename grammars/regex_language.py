@@ -33,6 +33,7 @@ class RegexLanguage:
         self._arena, self._chars, self._dialect = arena, chars, dialect
         self.any_char = chars(ANY_CHAR)
         self.any_text = arena.repeat(self.any_char)
+        arena.absorb(self.any_text)
 
     def whole(self, pattern: str) -> int:
         """The texts that match as a whole. Raises GrammarError with line and column."""

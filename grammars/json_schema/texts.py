@@ -208,8 +208,13 @@ class TextAlgebra:
             return NO_TEXT
         if self._is_endless(expr) or not least:
             return Counted(expr, least, most)
+        if least == 1:
+            expr = self.arena.without_empty(expr)
         if self._counts.least(self._closed(expr)) >= least:
             return Counted(expr, 0, most)
+        longer = self.arena.intersection(self.expr(Matching(expr)), self.expr(Length(least)))
+        if self._counts.is_easy(self.arena.concat(longer, self._quote)):
+            return Counted(longer, 0, most)
         return self.of(self.arena.intersection(self.expr(Matching(expr)), self.expr(Length(least, most))))
 
     def _is_easy(self, expr: int) -> bool:

@@ -105,6 +105,64 @@ def test_an_expression_accepts_exactly_its_language(recipe: Recipe) -> None:
     assert {word for word in WORDS if accepted(arena, expr, word)} == wanted
 
 
+WHOLES: tuple[Recipe, ...] = (
+    ("repeat", ("any", "ab"), (0, None)),
+    ("repeat", ("union", ("any", "ab"), ("text", "ca")), (0, None)),
+    ("union", ("text", "a"), ("repeat", ("text", "ab"), (0, None))),
+)
+
+
+@given(recipes(boolean=True), recipes(boolean=True), st.sampled_from(WHOLES))
+def test_what_absorbs_others_changes_no_language(recipe: Recipe, other: Recipe, whole: Recipe) -> None:
+    arena = ByteRegexes()
+    arena.absorb(build(arena, whole))
+    for mixed in (
+        ("union", whole, recipe),
+        ("inter", whole, recipe),
+        ("inter", ("not", whole), recipe),
+        ("union", ("concat", whole, recipe), ("concat", recipe, whole)),
+        ("inter", ("concat", whole, ("concat", recipe, whole)), ("not", ("concat", whole, ("concat", other, whole)))),
+    ):
+        expr, wanted = build(arena, mixed), language(mixed, WORDS)
+        assert {word for word in WORDS if accepted(arena, expr, word)} == wanted
+
+
+@pytest.mark.parametrize(
+    "recipe", [("any", "ab"), ("repeat", ("text", "ab"), (1, 5)), ("union", ("text", "ba"), ("text", "a"))]
+)
+def test_what_is_seen_to_be_matched_anyhow_is_absorbed(recipe: Recipe) -> None:
+    arena = ByteRegexes()
+    whole = build(arena, WHOLES[0])
+    arena.absorb(whole)
+    part = build(arena, recipe)
+    assert arena.union(part, whole) == whole
+    assert arena.intersection(part, whole) == part
+    assert arena.intersection(part, arena.complement(whole)) == NOTHING
+    assert arena.union(arena.literal(b"c"), whole) != whole
+
+
+def test_behind_the_match_of_an_unanchored_expression_anything_is_all_there_is() -> None:
+    arena = ByteRegexes()
+    whole = build(arena, WHOLES[0])
+    arena.absorb(whole)
+    found = arena.concat(whole, arena.literal(b"abba" * 50), whole)
+    for byte in b"ab" + b"abba" * 50:
+        assert found != whole
+        found = arena.step(found, byte)
+    assert found == whole
+
+
+@pytest.mark.parametrize(
+    ("recipe", "empty"), [(("text", "a"), False), (("repeat", ("any", "ab"), (0, 3)), True), (("text", ""), True)]
+)
+def test_without_the_empty_text_all_others_are_left(recipe: Recipe, empty: bool) -> None:
+    arena = ByteRegexes()
+    expr = build(arena, recipe)
+    rest = arena.without_empty(expr)
+    assert (rest == expr) is not empty
+    assert {word for word in WORDS if accepted(arena, rest, word)} == language(recipe, WORDS) - {""}
+
+
 @given(recipes(boolean=True))
 def test_every_state_but_nothing_reaches_acceptance(recipe: Recipe) -> None:
     arena = ByteRegexes()
