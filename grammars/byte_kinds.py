@@ -56,17 +56,33 @@ KIND_OF.flags.writeable = False
 _BROKEN: Final = 8
 
 
-class Subtrees(NamedTuple):
-    """What is below the nodes of a trie, without the nodes."""
+BYTE, CHILD, LOW, OWN, HIGH, KINDS, HEIGHT, WITH_NODE = range(8)
+"""Columns of `Subtrees.nodes`."""
 
-    kinds: NDArray[np.int32]
-    """[num_nodes] the kinds of what is read there; `MALFORMED` where that begins within a character."""
-    height: NDArray[np.int32]
-    """[num_nodes] the most bytes that are read there."""
+
+class Subtrees(NamedTuple):
+    """A trie as walks read it, with what is below its nodes."""
+
+    nodes: NDArray[np.int32]
+    """[num_nodes + 1, 8] of each node all that a walk asks, in one place of memory, by the names of the columns:
+
+    `BYTE`, `CHILD`, `LOW`, `OWN` and `HIGH` as in `TokenTrie`; `KINDS` of what is read below it, `MALFORMED` where that
+    begins within a character; `HEIGHT`, the most bytes that are read there; `WITH_NODE`, the kinds of its own byte and
+    of what is below it, `MALFORMED` where its byte is within a character.
+    """
+    token_ids: NDArray[np.int32]
+    """[num_tokens]"""
+    max_depth: int
+    """Bytes of the longest token."""
 
     @classmethod
     def of(cls, trie: TokenTrie) -> Subtrees:
-        return cls(*_below(trie.byte, trie.child, KIND_OF))
+        below = _below(trie.byte, trie.child, KIND_OF)
+        nodes = np.zeros((len(trie.child), 8), np.int32)
+        for column, array in enumerate((trie.byte, trie.child, trie.low, trie.own, trie.high, *below)):
+            nodes[: len(array), column] = array
+        nodes.flags.writeable = False
+        return cls(nodes, trie.token_ids, trie.max_depth)
 
 
 @njit(cache=True, nogil=True)
@@ -115,7 +131,12 @@ def _below(byte, child, kind_of):  # type: ignore[no-untyped-def]
         for below in range(child[node], child[node + 1]):
             kinds[node] |= kinds[below] | (MALFORMED if decoded[below] == _BROKEN else kind_of[byte[below]])
             height[node] = max(height[node], height[below] + 1)
+    with_node = np.zeros(size, np.int32)
+    for node in range(size):
+        for below in range(child[node], child[node + 1]):
+            is_broken = decoded[node] > 0 or decoded[below] == _BROKEN
+            with_node[below] = kinds[below] | (MALFORMED if is_broken else kind_of[byte[below]])
     for node in range(size):
         if decoded[node] > 0 and height[node] > 0:
             kinds[node] |= MALFORMED
-    return kinds, height
+    return kinds, height, with_node

@@ -171,10 +171,10 @@ class TokenMasks:
 
     def _walk(self, row: Row, work: _Work) -> int:
         """Sets the bits of the tokens in some parts of the trie; the last that `walk` returns."""
-        arrays, furthest = (*self.vocabulary.subtrees, *self._trie.arrays), 0
+        subtrees, furthest = self.vocabulary.subtrees, 0
         start = work.places[0, 0] if len(work.places) else 0
         while len(work.parts):
-            left, lacking, reach = walk(self.machine.tables(), row, work, start, *arrays)
+            left, lacking, reach = walk(self.machine.tables(), row, work, start, *subtrees)
             work, furthest = _Work(*left), max(furthest, reach)
             for lack in set(map(tuple, lacking.tolist())):
                 self.machine.provide(*lack)

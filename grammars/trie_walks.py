@@ -1,6 +1,7 @@
 """Walks over a vocabulary's trie and the tables of a machine, side by side, in Numba and without the GIL.
 
-The arrays of a trie are as in `TokenTrie`, those of a machine as in `Tables`; a row is [mask_words] uint32.
+The arrays of a trie are as in `TokenTrie` or `Subtrees`, those of a machine as in `Tables`; a row is [mask_words]
+uint32. Helpers are inlined, for a call counts the references to each of a tuple's arrays; that took half of the time.
 """
 
 from __future__ import annotations
@@ -8,35 +9,37 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from grammars.byte_kinds import BYTE, CHILD, HEIGHT, HIGH, KINDS, LOW, OWN, WITH_NODE
 from grammars.lexicon import BOUNDARY, EAGER, LOOPS, REST
 from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
 from grammars.words import LABEL, child_of
 
 
 @njit(cache=True, nogil=True)
-def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_ids, max_depth):  # type: ignore[no-untyped-def]
+def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-untyped-def]
     """Sets the bits of the tokens in some parts of the trie, which are those of a `Work`, as far as a machine reads on.
 
     Returns the parts that it could not enter; what is lacking for that, [m, 2] int64, some of it more than once; and
     of how many characters a string read in the phase `start` must be allowed to be for the same to be found.
     """
+    rows, lexemes, phases, all_parts, all_places = t.rows, t.lexemes, t.phases, work.parts, work.places
     on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
     on_above = np.empty(max_depth + 1, np.int32)
     on_place = np.empty((max_depth + 1, 3), np.int64)
     on_plain = np.empty(max_depth + 1, np.bool_)
     num_left = num_lacking = reach = 0
-    most = t.phases[start, MOST] if t.phases[start, ROOT] < 0 else -1
+    most = phases[start, MOST] if phases[start, ROOT] < 0 else -1
     left, places, lacking = np.empty((64, 3), np.int32), np.empty((64, 3), np.int64), np.empty((64, 2), np.int64)
-    for k in range(len(work.parts)):
-        phase, lexeme, extra = work.places[k]
-        node, end, above = work.parts[k]
+    for k in range(len(all_parts)):
+        phase, lexeme, extra = all_places[k]
+        node, end, above = all_parts[k]
         top = 0
-        if above > 0 and _stays(t, phase, lexeme, extra, kinds[above], height[above]):
-            _set_tokens(row, token_ids, own[above], high[above])
+        if above > 0 and _stays(lexemes, phases, phase, lexeme, extra, nodes[above, KINDS], nodes[above, HEIGHT]):
+            _set_tokens(row, token_ids, nodes[above, OWN], nodes[above, HIGH])
             if phase == start:
-                reach = max(reach, extra + height[above] + t.lexemes[lexeme, REST])
+                reach = max(reach, extra + nodes[above, HEIGHT] + lexemes[lexeme, REST])
             continue
-        on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(t, phase, extra)
+        on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(phases, phase, extra)
         on_place[0, 0], on_place[0, 1], on_place[0, 2] = phase, lexeme, extra
         while top >= 0:
             node = on_node[top]
@@ -45,11 +48,16 @@ def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_
                 continue
             on_node[top] += 1
             phase, lexeme, extra = on_place[top]
-            following = t.rows[lexeme, byte[node]]
-            if following > 0 and t.lexemes[following, EAGER] == 0 and on_plain[top]:
+            if _stays(lexemes, phases, phase, lexeme, extra, nodes[node, WITH_NODE], nodes[node, HEIGHT] + 1):
+                _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
+                if phase == start:
+                    reach = max(reach, extra + nodes[node, HEIGHT] + 1 + lexemes[lexeme, REST])
+                continue
+            following = rows[lexeme, nodes[node, BYTE]]
+            if following > 0 and lexemes[following, EAGER] == 0 and on_plain[top]:
                 lexeme = following
             else:
-                phase, lexeme, extra = step_place(t, phase, lexeme, extra, byte[node])
+                phase, lexeme, extra = step_place(t, phase, lexeme, extra, nodes[node, BYTE])
             if phase == -1:
                 if following > 0 and most >= 0 and on_place[top, 0] == start:
                     reach = max(reach, most + 1)
@@ -62,44 +70,44 @@ def walk(t, row, work, start, kinds, height, byte, child, low, own, high, token_
                 places[num_left] = on_place[top]
                 if extra == -1:  # without its row a lexeme goes on with no byte
                     left[num_left, 1], on_node[top] = on_end[top], on_end[top]
-                    if node == child[on_above[top]]:
+                    if node == nodes[on_above[top], CHILD]:
                         left[num_left, 2] = on_above[top]
                 num_left += 1
                 if num_lacking == 0 or lacking[num_lacking - 1, 0] != lexeme or lacking[num_lacking - 1, 1] != extra:
                     lacking[num_lacking, 0], lacking[num_lacking, 1] = lexeme, extra
                     num_lacking += 1
                 continue
-            stays = _stays(t, phase, lexeme, extra, kinds[node], height[node])
+            stays = _stays(lexemes, phases, phase, lexeme, extra, nodes[node, KINDS], nodes[node, HEIGHT])
             if phase == start:
-                reach = max(reach, extra + t.lexemes[lexeme, REST] + (height[node] if stays else 0))
+                reach = max(reach, extra + lexemes[lexeme, REST] + (nodes[node, HEIGHT] if stays else 0))
             if stays:
-                _set_tokens(row, token_ids, low[node], high[node])
+                _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 continue
-            _set_tokens(row, token_ids, low[node], own[node])
-            if child[node] < child[node + 1]:
+            _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, OWN])
+            if nodes[node, CHILD] < nodes[node + 1, CHILD]:
                 top += 1
-                on_node[top], on_end[top], on_above[top] = child[node], child[node + 1], node
+                on_node[top], on_end[top], on_above[top] = nodes[node, CHILD], nodes[node + 1, CHILD], node
                 on_place[top, 0], on_place[top, 1], on_place[top, 2] = phase, lexeme, extra
-                on_plain[top] = _is_plain(t, phase, extra)
+                on_plain[top] = _is_plain(phases, phase, extra)
     return (left[:num_left], places[:num_left]), lacking[:num_lacking], reach
 
 
-@njit(cache=True, nogil=True)
-def _is_plain(t, phase, extra):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, inline="always")
+def _is_plain(phases, phase, extra):  # type: ignore[no-untyped-def]
     """Whether all that a byte can change at a place is the lexeme, as long as that does not end."""
-    if t.phases[phase, ROOT] >= 0:
+    if phases[phase, ROOT] >= 0:
         return extra < 0
-    return t.phases[phase, MOST] < 0 and extra >= t.phases[phase, LEAST]
+    return phases[phase, MOST] < 0 and extra >= phases[phase, LEAST]
 
 
-@njit(cache=True, nogil=True)
-def _stays(t, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, inline="always")
+def _stays(lexemes, phases, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
     """Whether a place's lexeme stays open while some kinds of bytes are read, at most so many."""
-    if kinds & ~t.lexemes[lexeme, LOOPS]:
+    if kinds & ~lexemes[lexeme, LOOPS]:
         return False
-    if t.phases[phase, ROOT] >= 0:
+    if phases[phase, ROOT] >= 0:
         return extra < 0
-    return t.phases[phase, MOST] < 0 or extra + height + t.lexemes[lexeme, REST] <= t.phases[phase, MOST]
+    return phases[phase, MOST] < 0 or extra + height + lexemes[lexeme, REST] <= phases[phase, MOST]
 
 
 @njit(cache=True, nogil=True)
@@ -180,7 +188,7 @@ def set_ends(row, nodes, low, own, token_ids):  # type: ignore[no-untyped-def]
         _set_tokens(row, token_ids, low[node], own[node])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _set_tokens(row, token_ids, begin, end):  # type: ignore[no-untyped-def]
     """Sets the bits of some tokens, by their place in the order of the trie."""
     for i in range(begin, end):

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grammars.automaton import DEAD
-from grammars.byte_kinds import CHARS_BEYOND_ASCII, KIND_OF, MALFORMED, Subtrees
+from grammars.byte_kinds import CHARS_BEYOND_ASCII, HEIGHT, KIND_OF, KINDS, MALFORMED, WITH_NODE, Subtrees
 from grammars.byte_regex import ByteRegexes
 from grammars.interiors import Interiors
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
@@ -132,9 +132,12 @@ def test_subtrees_tell_which_kinds_of_characters_are_below(tokens: list[bytes]) 
             texts[below] = texts[node] + bytes([trie.byte[below]])
     for node, text in texts.items():
         rests = [token[len(text) :] for token in tokens if token.startswith(text)]
-        assert subtrees.height[node] == max(map(len, rests), default=0)
+        assert subtrees.nodes[node, HEIGHT] == max(map(len, rests), default=0)
         if any(rests):
-            assert subtrees.kinds[node] == kinds_of(text, rests)
+            assert subtrees.nodes[node, KINDS] == kinds_of(text, rests)
+        if text:
+            from_here = [text[-1:] + rest for rest in rests]
+            assert subtrees.nodes[node, WITH_NODE] == kinds_of(text[:-1], from_here)
 
 
 def kinds_of(text: bytes, rests: list[bytes]) -> int:
