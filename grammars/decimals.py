@@ -73,6 +73,10 @@ class DecimalRange:
     _not_of: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _modulus: int = field(init=False, repr=False, compare=False)
     _signs: tuple[_Magnitudes | None, _Magnitudes | None] = field(init=False, repr=False, compare=False)
+    _whole: tuple[tuple[str, str | None] | None, ...] = field(init=False, repr=False, compare=False)
+    """For both signs, the integer parts of the bounds of the magnitudes."""
+    _num_whole: int = field(init=False, repr=False, compare=False)
+    """The most digits that one of them has."""
 
     def __post_init__(self) -> None:
         given = [number for number in (self.low, self.high, self.of, *self.not_of) if number is not None]
@@ -90,6 +94,10 @@ class DecimalRange:
             None if high is None else -high, self.high_is_open, None if low is None else -low, self.low_is_open
         )
         object.__setattr__(self, "_signs", (positive, negative))
+        whole = tuple(None if each is None else self._whole_of(each) for each in self._signs)
+        object.__setattr__(self, "_whole", whole)
+        ends = [end for both in whole if both for end in both if end is not None]
+        object.__setattr__(self, "_num_whole", max(map(len, ends), default=1))
 
     # ---- the automaton
 
@@ -178,16 +186,13 @@ class DecimalRange:
             remainder=(10 * state.remainder + digit) % self._modulus,
         )
 
-    @property
-    def _num_whole(self) -> int:
-        """The most digits that the integer part of a bound has."""
-        ends = [end for sign in self._signs if sign for end in (sign.low, sign.high) if end is not None]
-        return max((len(str(end // 10**self._scale)) for end in ends), default=1)
-
     def _whole_digits(self, negative: bool) -> tuple[str, str | None]:
         """The integer parts of the bounds of a sign's magnitudes."""
-        magnitudes = self._signs[negative]
-        assert magnitudes is not None
+        whole = self._whole[negative]
+        assert whole is not None
+        return whole
+
+    def _whole_of(self, magnitudes: _Magnitudes) -> tuple[str, str | None]:
         unit = 10**self._scale
         return str(magnitudes.low // unit), None if magnitudes.high is None else str(magnitudes.high // unit)
 

@@ -37,11 +37,11 @@ class RegexLanguage:
 
     def whole(self, pattern: str) -> int:
         """The texts that match as a whole. Raises GrammarError with line and column."""
-        return self._read(pattern, parse(pattern, self._dialect), _Rest(EMPTY, EMPTY), at_start=True)
+        return self._read(pattern, read_pattern(pattern, self._dialect), _Rest(EMPTY, EMPTY), at_start=True)
 
     def anywhere(self, pattern: str) -> int:
         """The texts that hold a match, as `pattern` in JSON Schema has it. Raises GrammarError with line and column."""
-        tree, rest = parse(pattern, self._dialect), _Rest(self.any_text, self.any_text)
+        tree, rest = read_pattern(pattern, self._dialect), _Rest(self.any_text, self.any_text)
         first = self._read(pattern, tree, rest, at_start=True)
         later = self._read(pattern, tree, rest, at_start=False)
         return self._arena.union(first, self._arena.concat(self._some_text(), later))
@@ -90,13 +90,8 @@ class RegexLanguage:
         return arena.union(rest.at_start, arena.concat(moved, rest.later))
 
     def _unrolled(self, pattern: str, node: Repeat, rest: _Rest, *, at_start: bool) -> int:
-        """A repeat of something that looks around: few rounds are written out, many are refused."""
-        if node.most is None or node.most > _MOST_UNROLLED:
-            message = (
-                "The regular expression is not supported: it repeats an anchor or a look-ahead, "
-                "which cannot be enforced while text is generated."
-            )
-            raise GrammarError("unsupported_regex", message, line=1, column=1)
+        """A repeat of something that looks around, its rounds written out."""
+        assert node.most is not None, "many rounds were refused"
         made = rest
         for left in range(node.most, 0, -1):
             once_more = self._pair(pattern, node.body, made, at_start)
@@ -108,6 +103,31 @@ class RegexLanguage:
 
 
 _MOST_UNROLLED: Final = 16
+
+
+def read_pattern(pattern: str, dialect: Dialect = ECMA) -> Node:
+    """The tree of a pattern that can be enforced. Raises GrammarError with line and column."""
+    tree = parse(pattern, dialect)
+    if _repeats_a_look(tree):
+        message = (
+            "The regular expression is not supported: it repeats an anchor or a look-ahead, "
+            "which cannot be enforced while text is generated."
+        )
+        raise GrammarError("unsupported_regex", message, line=1, column=1)
+    return tree
+
+
+def _repeats_a_look(node: Node) -> bool:
+    """Whether something that looks around comes in more rounds than are written out."""
+    match node:
+        case Repeat(body, _, most) if most is None or most > _MOST_UNROLLED:
+            return _looks_around(body)
+        case Concat(parts) | Union(parts):
+            return any(map(_repeats_a_look, parts))
+        case Repeat(body) | Ahead(body):
+            return _repeats_a_look(body)
+        case _:
+            return False
 
 
 @lru_cache(maxsize=1024)

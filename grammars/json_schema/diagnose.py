@@ -15,7 +15,7 @@ from grammars.json_schema.json_text import below
 from grammars.json_schema.keywords import ANNOTATIONS
 from grammars.json_schema.reading import Keywords, within_schema
 from grammars.json_schema.values import Values
-from grammars.regex_syntax import parse
+from grammars.regex_language import read_pattern
 from grammars.spec import ErrorCode, GrammarError
 
 Status = Literal["enforced", "annotation", "refused"]
@@ -94,7 +94,7 @@ class Diagnosis:
             yield error
         for pattern, pointer in _patterns(keywords):
             try:
-                parse(pattern)
+                read_pattern(pattern)
             except GrammarError as error:
                 yield within_schema(error, pointer)
         try:

@@ -191,6 +191,14 @@ def test_what_cannot_be_enforced_is_refused_by_pointer(schema: Any, code: str, p
     assert caught.value.pointer == pointer
 
 
+@pytest.mark.parametrize("pattern", ["^(a|^b)*$", "(x(?=y).?)+", "(?:a$)*", r"(^\d|-){17}"])
+def test_a_pattern_that_cannot_be_enforced_is_refused_wherever_it_stands(pattern: str) -> None:
+    schema = {"properties": {"a": {"anyOf": [{"type": "null"}, {"items": [{"type": "string", "pattern": pattern}]}]}}}
+    with pytest.raises(GrammarError) as caught:
+        view_of({"$schema": "http://json-schema.org/draft-07/schema#", **schema})
+    assert (caught.value.code, caught.value.pointer) == ("unsupported_regex", "/properties/a/anyOf/1/items/0/pattern")
+
+
 def test_what_is_left_to_validation_is_said_by_pointer() -> None:
     schema = {"items": {"type": "number"}, "uniqueItems": True, "type": "array", "maxItems": 2}
     options = SchemaOptions(whitespace="any", on_unsupported="validate")
