@@ -15,6 +15,8 @@ from grammars.spec import GrammarError, PropertyOrder
 
 _STEPS_OF_COMPLETION: Final = 10
 """What looking for one way to end an object is charged, which takes as long as so many derivatives."""
+_STEPS_OF_CLAIM: Final = 50
+"""The same of one way in which a value may leave a claim that must fail."""
 _MOST_CLASSES: Final = 256
 
 KeyClass = frozenset[int]
@@ -280,7 +282,8 @@ class Objects:
                 continue
             against = self._formulas.complement(asked)
             following = []
-            for wanted, left in waiting:
+            for wanted, left in waiting:  # which may be two for each claim before
+                self.spend(_STEPS_OF_CLAIM)
                 settled = Conjunction(left.claims - {claim}, left.open)
                 if not self._has_value(self._formulas.all_of([wanted, asked])):
                     following.append((wanted, settled))
