@@ -149,6 +149,9 @@ class Objects:
     def _all_edges(self, frame: ObjectFrame, key: Key) -> Iterator[Edge]:
         universe, after = frame.universe, self.place_after(frame, key)
         for thread in frame.threads:
+            certain = Conjunction(frozenset(claim for claim in thread.claims if claim.positive), frozenset())
+            if not self._is_live(certain, universe, after):  # before all ways of what may fail are gone through
+                continue
             for value, rest in self._ways(thread, universe, key):
                 if self._is_live(rest, universe, after):
                     yield Edge(value, Thread(thread.owner, *rest))

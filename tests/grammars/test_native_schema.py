@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from grammars.automaton import DEAD
 from grammars.build_lock import BuildLock
+from grammars.byte_regex import FuelError
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.documents import Documents
 from grammars.json_schema.lexis import Lexis
@@ -423,6 +424,32 @@ def test_properties_of_several_subschemas_come_in_the_order_of_the_text(order: i
     view = view_of({"allOf": [{"allOf": parts[:2]}, *parts[2:]]}, SchemaOptions())
     assert accepts(view, '{"e":0,"d":0,"c":0,"b":0,"a":0}')
     assert not accepts(view, '{"e":0,"c":0,"d":0,"b":0,"a":0}')
+
+
+def told_apart(num_branches: int) -> Any:
+    """Objects of several kinds, of which the branches of a `oneOf` do not say that they must have one."""
+
+    def branch(i: int) -> Any:
+        more = {"type": "object", "required": ["x"], "properties": {"x": True, f"y{i}": True}}
+        kind = {"enum": [f"k{i}"]}
+        return {"type": "object", "properties": {"kind": kind, "more": {**more, "additionalProperties": False}}}
+
+    branches = [branch(i) for i in range(num_branches)]
+    return {"type": "object", "required": ["kind", "more"], "allOf": [{"oneOf": branches}]}
+
+
+def test_many_branches_are_told_apart_by_a_key_that_comes_first() -> None:
+    view = view_of(told_apart(40), SchemaOptions())
+    assert accepts(view, '{"kind":"k7","more":{"x":0,"y7":1}}')
+    assert not accepts(view, '{"kind":"k7","more":{"x":0,"y8":1}}')
+
+
+def test_branches_that_no_key_tells_apart_end_for_want_of_fuel() -> None:
+    lexis = Lexis()
+    machine, endings, _ = schema_machine(Documents(json.dumps(told_apart(40))), lexis, ANY_ORDER)
+    view = MachineView(machine, TokenMasks(machine, BYTES, {}), lexis.arena, BuildLock(), endings.complete)
+    with view.patient(50_000), pytest.raises(FuelError):
+        accepts(view, '{"more":{"x":0}')
 
 
 RUNNING_OUT: list[Any] = [
