@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, field
 
-from grammars.spec import Backend, JsonSchema, OnUnsupported, PropertyOrder, UnlistedProperties, Whitespace
+from grammars.spec import Backend, Escapes, JsonSchema, OnUnsupported, PropertyOrder, UnlistedProperties, Whitespace
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
@@ -181,6 +181,7 @@ class JsonOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """How the documents of a JSON Schema are written."""
 
     whitespace: Annotated[Whitespace | None, Meta(description="Whitespace between JSON tokens.")] = None
+    escapes: Annotated[Escapes | None, Meta(description="Escapes in JSON strings; `standard` by default.")] = None
     property_order: Annotated[
         PropertyOrder | None, Meta(description="Properties in the order of the schema, or in any; `schema` by default.")
     ] = None

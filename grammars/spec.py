@@ -22,6 +22,10 @@ UnlistedProperties = Literal["omit", "allow"]
 """Properties of an object whose schema lists some and does not speak of others. `omit`: they are not generated.
 `allow`: they are, as they are valid."""
 
+Escapes = Literal["standard", "minimal"]
+"""Escapes in JSON strings. `standard`: what is beyond ASCII may be escaped, and a string that the schema leaves free may
+use any escape. `minimal`: only quotation marks, backslashes and control characters are escaped, each in one way."""
+
 Backend = Literal["auto", "native", "outlines", "xgrammar"]
 """`auto` takes the first backend that enforces all of the specification."""
 
@@ -37,6 +41,7 @@ class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
 
     schema: str
     whitespace: Whitespace = "spaced"
+    escapes: Escapes = "standard"
     property_order: PropertyOrder = "schema"
     unlisted_properties: UnlistedProperties = "omit"
     assert_format: bool = True

@@ -15,7 +15,7 @@ from grammars.machine import Machine
 from grammars.machine_view import Complete, MachineView
 from grammars.regex_language import RegexLanguage
 from grammars.regex_syntax import python_dialect
-from grammars.spec import GrammarError
+from grammars.spec import Escapes, GrammarError
 from grammars.token_masks import TokenMasks
 from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
@@ -39,7 +39,11 @@ class Workshop:
         self.interiors = Interiors(self.lexis.lexicon, vocabulary)
         self._vocabulary = vocabulary
         self._views = WeakSet[MachineView]()
-        for lexeme in self.lexis.syntax(whitespace).of_any_text():
+        self.prepare(whitespace, "standard")
+
+    def prepare(self, whitespace: Whitespace, escapes: Escapes) -> None:
+        """Finds what the vocabulary has for strings and keys so spelt, unless that is known."""
+        for lexeme in self.lexis.syntax(whitespace, escapes).of_any_text():
             self.interiors.add(lexeme)
 
     def build(

@@ -151,6 +151,7 @@ class NativeGrammar:
 def _schema_options(spec: JsonSchema, on_unsupported: OnUnsupported) -> SchemaOptions:
     return SchemaOptions(
         whitespace=spec.whitespace,
+        escapes=spec.escapes,
         property_order=spec.property_order,
         assert_format=spec.assert_format,
         unlisted_properties=spec.unlisted_properties,
@@ -166,6 +167,7 @@ def _machine(
     match spec:
         case JsonSchema():
             assert documents is not None
+            workshop.prepare(spec.whitespace, spec.escapes)
             made = schema_machine(documents, lexis, _schema_options(spec, on_unsupported))
             return made.machine, made.endings.complete, made.diagnostics
         case Regex(pattern=pattern):

@@ -43,7 +43,7 @@ def rules_of(
 
 def refuse_options(spec: JsonSchema) -> None:
     """Raises unsupported_backend for what only the native backend can do with a schema."""
-    for name in ("property_order", "unlisted_properties", "assert_format"):
+    for name in ("escapes", "property_order", "unlisted_properties", "assert_format"):
         default = getattr(JsonSchema(""), name)
         if (asked := getattr(spec, name)) != default:
             message = f"Only the native backend knows `{name}` {asked!r}; use it, or auto, or leave {default!r}."

@@ -92,8 +92,7 @@ class Arrays:
                 ways = [
                     (value, claims if left is None else claims | {left})
                     for wanted, claims in ways
-                    for asked, left in self._steps(claim, wanted, index)
-                    if self._has_value(value := self._formulas.all_of([wanted, asked]))
+                    for value, left in self._steps(claim, wanted, index)
                 ]
             for value, claims in ways:
                 yield value, Conjunction(claims, decided.open)
@@ -117,7 +116,17 @@ class Arrays:
         )
 
     def _steps(self, claim: Claim, wanted: Formula, index: int) -> list[tuple[Formula, Claim | None]]:
-        """What a claim may ask of the next item, of which `wanted` is asked already, and what is left of it."""
+        """What is asked of the next item, `wanted` and what a claim may add to it, and what is left of the claim."""
+        if isinstance(claim.assertion, Unique):
+            return self._unseen(claim, wanted, claim.assertion.pointer)
+        return [
+            (value, left)
+            for asked, left in self._demands(claim, index)
+            if self._has_value(value := self._formulas.all_of([wanted, asked]))
+        ]
+
+    def _demands(self, claim: Claim, index: int) -> list[tuple[Formula, Claim | None]]:
+        """What a claim may ask of the next item, and what is left of it."""
         true = self._formulas.true
         match claim.assertion:
             case ArrayAssertion() as assertion:
@@ -135,13 +144,11 @@ class Arrays:
                 counted = claim._replace(progress=count + 1)
                 stays = true if most is None and claim.positive else self._formulas.complement(item)
                 return [(item, counted), (stays, claim._replace(progress=count))]
-            case Unique(pointer):
-                return self._unseen(claim, wanted, pointer)
             case _:
                 raise AssertionError("only assertions about arrays come here")
 
     def _unseen(self, claim: Claim, wanted: Formula, pointer: str) -> list[tuple[Formula, Claim | None]]:
-        """For `uniqueItems`, every value that the item may have and none before it had; and any string.
+        """For `uniqueItems`, every value as `wanted` that the item may have and none before it had; and any string.
 
         Of strings that are too many to be listed it is left to whoever reads them that none comes twice.
         """
@@ -155,7 +162,8 @@ class Arrays:
         steps: list[tuple[Formula, Claim | None]] = []
         if found is None:
             found = self._literals.of(formulas.all_of([wanted, formulas.complement(strings)]))
-            steps.append((strings, claim))
+            if self._has_value(text := formulas.all_of([wanted, strings])):
+                steps.append((text, claim))
         if found is None:
             message = "`uniqueItems` can be enforced only where `items` allows strings, or few values, by `enum` or so."
             raise GrammarError("unsupported_schema", message, pointer=pointer)
@@ -186,6 +194,8 @@ class Arrays:
     # ---- whether the end can be reached
 
     def _is_live(self, conjunction: Conjunction, index: int, most_counted: int) -> bool:
+        if self._ends(conjunction, index):
+            return True
         key = (conjunction, index, most_counted)
         known = self._live.get(key)
         if known is None:

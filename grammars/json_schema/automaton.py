@@ -18,7 +18,7 @@ from grammars.json_schema.reading import Reader
 from grammars.json_schema.values import Values
 from grammars.json_schema.witness import Witnesses
 from grammars.machine import Machine
-from grammars.spec import Diagnostic, GrammarError, OnUnsupported, PropertyOrder, UnlistedProperties
+from grammars.spec import Diagnostic, Escapes, GrammarError, OnUnsupported, PropertyOrder, UnlistedProperties
 from grammars.words import WordTries
 
 _REMEDY: Final = 'Leave it out, or set on_unsupported to "validate" to leave it to the final validation of the text.'
@@ -29,6 +29,7 @@ class SchemaOptions:
     """How a schema is read and how its documents are spelt."""
 
     whitespace: Whitespace = "spaced"
+    escapes: Escapes = "standard"
     property_order: PropertyOrder = "schema"
     assert_format: bool = True
     unlisted_properties: UnlistedProperties = "allow"
@@ -79,7 +80,7 @@ def schema_phases(
             left[pointer] = error.message
     if not inhabited.has_value(values.reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
-    phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace), words)
+    phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace, options.escapes), words)
     endings = DocumentEndings(phases, values, inhabited.objects, Witnesses(values, options.property_order))
     diagnostics = [_diagnostic(pointer, "validated", message) for pointer, message in left.items()]
     narrowed = values.reader.narrowed.items()
@@ -110,7 +111,7 @@ def _read(
         only_listed=options.unlisted_properties == "omit",
         ignored=ignored,
     )
-    values = Values(reader, lexis, max_digits=options.max_digits)
+    values = Values(reader, lexis, max_digits=options.max_digits, escapes=options.escapes)
     inhabited = Inhabited(values, options.property_order)
     return values, inhabited, Diagnosis(values, inhabited, assert_format=options.assert_format)
 

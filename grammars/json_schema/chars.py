@@ -6,7 +6,7 @@ surrogate pair beyond the basic plane. Half a pair spells no character and never
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from grammars.byte_regex import NOTHING, ByteRegexes, byte_set
 from grammars.expr import MAX_CHAR, Ranges
@@ -16,21 +16,38 @@ from grammars.utf8 import Utf8
 _SHORT: Final = {0x22: '"', 0x5C: "\\", 0x08: "b", 0x0C: "f", 0x0A: "n", 0x0D: "r", 0x09: "t"}
 _RAW: Final[Ranges] = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MAX_CHAR))
 """What may stand for itself."""
+_NEVER_RAW: Final[Ranges] = ((0, 0x1F),)
+_NEEDS_DIGITS: Final[Ranges] = ((0, 0x07), (0x0B, 0x0B), (0x0E, 0x1F))
+_BEYOND_ASCII: Final[Ranges] = ((0x80, MAX_CHAR),)
 _HEX: Final = tuple(byte_set({*f"{digit:x}{digit:X}".encode()}) for digit in range(16))
 _LOWER_HEX: Final = tuple(byte_set(f"{digit:x}".encode()) for digit in range(16))
 
 
+Spelling = Literal["free", "asked", "key", "minimal"]
+"""Which escapes there are. `free`: all that JSON knows.
+
+`asked`, for strings of which a schema asks something: a character of ASCII stands for itself where it may, but for `/`;
+those beyond and control characters may be escaped by digits. `minimal`: what must be escaped is, in one way.
+
+`key`, where no text may have many spellings: as `minimal`, except that all characters beyond ASCII may instead be
+escaped, in lower case, as `json.dumps` does it; so a text has two spellings at most, and one if it is ASCII.
+"""
+_BY_DIGITS: Final[dict[Spelling, Ranges]] = {
+    "free": ANY_CHAR,
+    "asked": _NEVER_RAW + _BEYOND_ASCII,
+    "key": _NEEDS_DIGITS + _BEYOND_ASCII,
+    "minimal": _NEEDS_DIGITS,
+}
+"""What may be escaped by digits."""
+
+
 class JsonChars:
-    """Spells sets of characters in one arena.
+    """Spells sets of characters in one arena."""
 
-    With `all_spellings` every escape that JSON knows may be used. Without, a character that may stand for itself does,
-    except that all those beyond ASCII may instead be escaped in lower case, as `json.dumps` does, and `/` is never
-    escaped: so a text has two spellings at most, and one if it is ASCII.
-    """
-
-    def __init__(self, arena: ByteRegexes, *, all_spellings: bool) -> None:
-        self._arena, self._utf8, self._all = arena, Utf8(arena), all_spellings
-        self._digits = [arena.one_of(digit) for digit in (_HEX if all_spellings else _LOWER_HEX)]
+    def __init__(self, arena: ByteRegexes, spelling: Spelling) -> None:
+        self._arena, self._utf8, self.spelling = arena, Utf8(arena), spelling
+        self._is_loose = spelling in ("free", "asked")
+        self._digits = [arena.one_of(digit) for digit in (_HEX if self._is_loose else _LOWER_HEX)]
         self._known: dict[Ranges, int] = {}
         self._made: set[int] = set()
 
@@ -52,7 +69,7 @@ class JsonChars:
     def any_text(self) -> int:
         """Every text in its spellings."""
         arena = self._arena
-        if self._all:
+        if self.spelling != "key":
             return arena.repeat(self.chars(ANY_CHAR))
         ascii_alone = self.chars(((0, 0x7F),))
         escaped = arena.concat(self._byte("\\"), self._escaped(ANY_CHAR))
@@ -69,10 +86,9 @@ class JsonChars:
     def _escaped(self, ranges: Ranges) -> int:
         """What may follow a backslash."""
         arena = self._arena
-        short = {**_SHORT, 0x2F: "/"} if self._all else _SHORT
+        short = {**_SHORT, 0x2F: "/"} if self._is_loose else _SHORT
         letters = byte_set(ord(letter) for code, letter in short.items() if _holds(ranges, code))
-        if not self._all:
-            ranges = _both(ranges, ((0, 0x07), (0x0B, 0x0B), (0x0E, 0x1F), (0x80, MAX_CHAR)))
+        ranges = _both(ranges, _BY_DIGITS[self.spelling])
         plane = [(low, min(high, 0xFFFF)) for low, high in ranges if low <= 0xFFFF]
         beyond = [(max(low, 0x10000) - 0x10000, high - 0x10000) for low, high in ranges if high > 0xFFFF]
         coded = arena.union(self._hexadecimal(plane, 4), self._pair(beyond))

@@ -7,6 +7,9 @@ search is made again with what it has found, until it finds nothing new.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from grammars.json_schema.arrays import Arrays
 from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind, Op
@@ -25,6 +28,7 @@ class Inhabited:
         self.objects = Objects(values, self.splitter, self, order)
         self.arrays = Arrays(values, self.splitter, self, Literals(values))
         self._known: dict[Formula, bool] = {self._formulas.true: True, self._formulas.false: False}
+        self._kinds: dict[Formula, Kind] = {}
         self._open: set[Formula] = set()
         self._num_found = 0
 
@@ -57,11 +61,11 @@ class Inhabited:
 
     def kinds(self, formula: Formula) -> Kind:
         """The kinds of which there is a value as the formula asks."""
-        kinds = Kind(0)
-        for kind in Kind:
-            if self._has_kind(formula, kind):
-                kinds |= kind
-        return kinds
+        found = self._kinds.get(formula)
+        if found is None:
+            kinds = (kind for kind in Kind if self._has_kind(formula, kind))
+            found = self._kinds[formula] = reduce(or_, kinds, Kind(0))
+        return found
 
     def _search(self, formula: Formula) -> bool:
         return any(self._has_kind(formula, kind) for kind in Kind)

@@ -14,6 +14,7 @@ from grammars.json_schema.numbers import NumberAlgebra
 from grammars.json_schema.syntax import Spaces, Syntax
 from grammars.json_schema.texts import TextAlgebra
 from grammars.lexicon import Lexicon
+from grammars.spec import Escapes
 
 Whitespace = Literal["compact", "spaced", "flexible", "any"]
 
@@ -31,11 +32,22 @@ class Lexis:
     def __init__(self) -> None:
         self.arena = ByteRegexes()
         self.lexicon = Lexicon(self.arena)
-        counts = self.lexicon.counts
-        self.texts = TextAlgebra(self.arena, JsonChars(self.arena, all_spellings=True), counts)
-        self.keys = TextAlgebra(self.arena, JsonChars(self.arena, all_spellings=False), counts)
+        self._strings: dict[Escapes, tuple[TextAlgebra, TextAlgebra]] = {}
         self._numbers: dict[int | None, NumberAlgebra] = {}
-        self._syntaxes: dict[Whitespace, Syntax] = {}
+        self._syntaxes: dict[tuple[Whitespace, Escapes], Syntax] = {}
+
+    def strings(self, escapes: Escapes) -> tuple[TextAlgebra, TextAlgebra]:
+        """The languages of values, and those of keys and of values that must be distinct."""
+        found = self._strings.get(escapes)
+        if found is None:
+            arena, counts = self.arena, self.lexicon.counts
+            if escapes == "minimal":
+                texts = keys = TextAlgebra(arena, JsonChars(arena, "minimal"), counts)
+            else:
+                texts = TextAlgebra(arena, JsonChars(arena, "asked"), counts, free=JsonChars(arena, "free"))
+                keys = TextAlgebra(arena, JsonChars(arena, "key"), counts)
+            found = self._strings[escapes] = texts, keys
+        return found
 
     def numbers(self, max_digits: int | None) -> NumberAlgebra:
         found = self._numbers.get(max_digits)
@@ -43,11 +55,11 @@ class Lexis:
             found = self._numbers[max_digits] = NumberAlgebra(self.arena, max_digits)
         return found
 
-    def syntax(self, whitespace: Whitespace) -> Syntax:
-        found = self._syntaxes.get(whitespace)
+    def syntax(self, whitespace: Whitespace, escapes: Escapes) -> Syntax:
+        found = self._syntaxes.get((whitespace, escapes))
         if found is None:
             spaces = Spaces(self.arena, **_SPACES[whitespace])
-            found = self._syntaxes[whitespace] = Syntax(
-                self.lexicon, spaces, self.texts.any_spelling, self.keys.any_spelling
-            )
+            texts, keys = self.strings(escapes)
+            made = Syntax(self.lexicon, spaces, texts.any_spelling, keys.any_spelling)
+            found = self._syntaxes[whitespace, escapes] = made
         return found

@@ -66,12 +66,17 @@ NO_TEXT: Final[Texts] = Words(frozenset())
 class TextAlgebra:
     """Boolean combinations of languages, in one arena."""
 
-    def __init__(self, arena: ByteRegexes, chars: JsonChars, counts: CharCounts) -> None:
+    def __init__(
+        self, arena: ByteRegexes, chars: JsonChars, counts: CharCounts, *, free: JsonChars | None = None
+    ) -> None:
+        """`free` spells strings of which nothing is asked; `chars` by default."""
         self.arena, self._chars = arena, chars
         self.language = RegexLanguage(arena, chars.chars)
         self._any_char = chars.chars(ANY_CHAR)
-        self.any_spelling = chars.any_text()
+        self.any_spelling = (free or chars).any_text()
         """Of every text: what all spellings are among."""
+        self._must_be_cut = chars.spelling == "key"
+        """Whether one by one the characters have spellings that a text as a whole has not."""
         self._counts = counts
         self._quote = arena.literal(b'"')
         self._spelt: dict[Texts, int] = {}
@@ -117,10 +122,14 @@ class TextAlgebra:
         found = self._spelt.get(texts)
         if found is None:
             spelt = self.any_spelling if texts == ANY else self._spell(texts)
-            if self.any_spelling not in (self.language.any_text, spelt):
+            if self._must_be_cut and spelt != self.any_spelling:
                 spelt = self.arena.intersection(self.any_spelling, spelt)
             found = self._spelt[texts] = spelt
         return found
+
+    def spellings(self, word: str) -> frozenset[bytes]:
+        """Of one text, where nothing else is asked for but words."""
+        return frozenset({spelling(word)}) if self._chars.spelling == "minimal" else spellings(word)
 
     def uncounted(self, texts: Counted) -> int:
         """The spellings of a language, and of the texts of other lengths that its expression matches."""
@@ -181,6 +190,8 @@ class TextAlgebra:
 
     def _both(self, left: Texts, right: Texts) -> Texts:
         match left, right:
+            case (Words(words), Words(others)):
+                return Words(words & others)
             case (Words(words), _):
                 return Words(frozenset(word for word in words if self.holds(right, word)))
             case (_, Words(words)):
@@ -244,7 +255,7 @@ class TextAlgebra:
         match texts:
             case Words(words):
                 if len(words) > _MOST_WRITTEN:
-                    return self.arena.literals(form for word in words for form in spellings(word))
+                    return self.arena.literals(form for word in words for form in self.spellings(word))
                 return self.arena.union(*(self._chars.text(word) for word in words))
             case Length(least, most):
                 return self.arena.repeat(self._any_char, least, most)

@@ -12,15 +12,17 @@ from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.numbers import Set, TooManyRangesError, number_set
 from grammars.json_schema.reading import Reader, within_schema
 from grammars.json_schema.texts import ANY, NO_TEXT, Length, TextAlgebra, Texts, Words
-from grammars.spec import GrammarError
+from grammars.spec import Escapes, GrammarError
 
 
 class Values:
     """Of one schema, spelt in the arena of a lexis."""
 
-    def __init__(self, reader: Reader, lexis: Lexis, *, max_digits: int | None) -> None:
+    def __init__(
+        self, reader: Reader, lexis: Lexis, *, max_digits: int | None = None, escapes: Escapes = "standard"
+    ) -> None:
         self.reader, self.formulas, self.arena = reader, reader.formulas, lexis.arena
-        self.text_algebra, self.key_algebra = lexis.texts, lexis.keys
+        self.text_algebra, self.key_algebra = lexis.strings(escapes)
         self.number_algebra = lexis.numbers(max_digits)
         self._restricted: dict[tuple[Formula, Kind], Formula] = {}
         self._open: set[Formula] = set()
@@ -91,7 +93,7 @@ class Values:
                 return NO_TEXT
             case Op.AND:
                 parts = [self._evaluated(part, algebra) for part in formula.args]
-                return algebra.all_of(sorted(parts, key=lambda part: not isinstance(part, Words)))
+                return algebra.all_of(sorted(parts, key=_tried_in_turn))
             case Op.OR:
                 return algebra.any_of(self._evaluated(part, algebra) for part in formula.args)
             case Op.NOT:
@@ -134,3 +136,8 @@ class Values:
         except TooManyRangesError:
             message = "The numbers allowed by this schema fall into too many ranges."
             raise GrammarError("unsupported_schema", message, pointer="") from None
+
+
+def _tried_in_turn(texts: Texts) -> float:
+    """Few words first: the other languages are asked about no others then."""
+    return len(texts.words) if isinstance(texts, Words) else float("inf")
