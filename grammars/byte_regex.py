@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
+from operator import or_
 from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
@@ -514,8 +515,17 @@ class ByteRegexes:
             case 6:
                 automaton, state = self._foreign_states[rest[0]]
                 return automaton.classes(state)
+            case 3:
+                dead = reduce(or_, map(self._dead, rest))
+                living = (tuple(live for mask in self.classes(part) if (live := mask & ~dead)) for part in rest)
+                return (*reduce(_refined, living), dead) if dead else reduce(_refined, living)
             case _:
                 return reduce(_refined, (self.classes(part) for part in rest))
+
+    def _dead(self, expr: int) -> ByteSet:
+        """The bytes with which, as its form tells, no match of an expression begins."""
+        classes = self.classes(expr)
+        return sum(mask for mask in classes if self._derive(expr, (mask & -mask).bit_length() - 1) == NOTHING)
 
     def _derive(self, expr: int, byte: int) -> int:
         key = (expr, byte)
@@ -604,7 +614,12 @@ class ByteRegexes:
             case 2:
                 return self.union(*(self._derive(part, byte) for part in rest))
             case 3:
-                return self.intersection(*(self._derive(part, byte) for part in rest))
+                targets = list[int]()
+                for part in rest:
+                    if (target := self._derive(part, byte)) == NOTHING:
+                        return NOTHING
+                    targets.append(target)
+                return self.intersection(*targets)
             case 4:
                 return self.complement(self._derive(rest[0], byte))
             case 6:

@@ -144,6 +144,42 @@ def parse(pattern: str, dialect: Dialect = ECMA) -> Node:
     return _Parser(pattern, dialect).whole()
 
 
+def parts_of(node: Node) -> tuple[Node, ...]:
+    """The nodes right below one."""
+    match node:
+        case Concat(parts) | Union(parts):
+            return parts
+        case Repeat(body) | Ahead(body):
+            return (body,)
+        case _:
+            return ()
+
+
+def looks_around(tree: Node) -> bool:
+    """Whether an anchor or a look-ahead is in a tree."""
+    return isinstance(tree, Start | End | Ahead) or any(map(looks_around, parts_of(tree)))
+
+
+def shared(tree: Node) -> Node:
+    """The same tree, in which equal parts are one object."""
+    return _shared(tree, {})
+
+
+def _shared(node: Node, made: dict[object, Node]) -> Node:
+    parts = tuple(_shared(part, made) for part in parts_of(node))
+    key: object
+    match node:
+        case Concat() | Union():
+            key, node = (type(node), *map(id, parts)), type(node)(parts)
+        case Repeat(_, least, most):
+            key, node = (Repeat, id(parts[0]), least, most), Repeat(parts[0], least, most)
+        case Ahead(_, negative, position):
+            key, node = (Ahead, id(parts[0]), negative, position), Ahead(parts[0], negative, position)
+        case _:
+            key = node
+    return made.setdefault(key, node)
+
+
 class _Parser:
     def __init__(self, pattern: str, dialect: Dialect) -> None:
         self._text, self._at, self._depth = pattern, 0, 0

@@ -23,8 +23,8 @@ UnlistedProperties = Literal["omit", "allow"]
 `allow`: they are, as they are valid."""
 
 Escapes = Literal["standard", "minimal"]
-"""Escapes in JSON strings. `standard`: what is beyond ASCII may be escaped, and a string that the schema leaves free may
-use any escape. `minimal`: only quotation marks, backslashes and control characters are escaped, each in one way."""
+"""Escapes in JSON strings. `standard`: what is beyond ASCII may be escaped, and any character of a string of which the
+schema asks nothing but its length. `minimal`: quotation marks, backslashes and control characters, each in one way."""
 
 Backend = Literal["auto", "native", "outlines", "xgrammar"]
 """`auto` takes the first backend that enforces all of the specification."""

@@ -31,7 +31,7 @@ from grammars.ebnf.grammar import (
     after_parts,
 )
 from grammars.ebnf.source import RightHandSide, Source
-from grammars.regex_syntax import Ahead, Concat, End, Node, Repeat, Start, Union, folded
+from grammars.regex_syntax import folded, looks_around
 from grammars.regex_syntax import parse as parse_pattern
 from grammars.spec import ErrorCode, GrammarError
 
@@ -338,7 +338,7 @@ class _Parser:
             code: ErrorCode = "unsupported_backend" if error.code == "unsupported_regex" else "invalid_ebnf"
             line, column = self._source.position(token.start() + (error.column or 1))
             raise GrammarError(code, error.message, line=line, column=column) from None
-        if _looks_around(tree):
+        if looks_around(tree):
             what = "look-ahead and anchors in patterns, which look beyond their terminal"
             self._source.unsupported(what, token.start())
         on = "".join(sorted(set(flags) & {"i", "s"}))
@@ -357,15 +357,3 @@ def _is_terminal(name: str) -> bool:
 
 def _kind(name: str) -> str:
     return "terminal" if _is_terminal(name) else "rule"
-
-
-def _looks_around(tree: Node) -> bool:
-    match tree:
-        case Start() | End() | Ahead():
-            return True
-        case Concat(parts) | Union(parts):
-            return any(map(_looks_around, parts))
-        case Repeat(body):
-            return _looks_around(body)
-        case _:
-            return False

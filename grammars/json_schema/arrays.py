@@ -86,7 +86,7 @@ class Arrays:
         """The ways to go on with an item: what it is asked for, and what is left."""
         touched = [each for each in conjunction.open if self._touches(each, index)]
         start = Conjunction(conjunction.claims, conjunction.open.difference(touched))
-        for decided in self._decided(start, touched, index):
+        for decided in self._decided(start, tuple(touched), index, set()):
             ways: list[tuple[Formula, frozenset[Claim]]] = [(self._formulas.true, frozenset())]
             for claim in sorted(decided.claims, key=_is_remembering):
                 ways = [
@@ -97,8 +97,20 @@ class Arrays:
             for value, claims in ways:
                 yield value, Conjunction(claims, decided.open)
 
-    def _decided(self, start: Conjunction, touched: list[Disjunction], index: int) -> Iterator[Conjunction]:
-        """Chooses among the parts of disjunctions that an item has to do with, in all ways."""
+    def _decided(
+        self,
+        start: Conjunction,
+        touched: tuple[Disjunction, ...],
+        index: int,
+        met: set[tuple[Conjunction, tuple[Disjunction, ...]]],
+    ) -> Iterator[Conjunction]:
+        """Chooses among the parts of disjunctions that an item has to do with, in all ways.
+
+        `met` is what it was called with before: different choices often come to the same.
+        """
+        if (start, touched) in met:
+            return
+        met.add((start, touched))
         if not touched:
             yield start
             return
@@ -107,7 +119,7 @@ class Arrays:
             if (joined := start.joined(branch)) is not None:
                 more = [each for each in branch.open if self._touches(each, index)]
                 rest = Conjunction(joined.claims, joined.open.difference(more))
-                yield from self._decided(rest, [*others, *more], index)
+                yield from self._decided(rest, (*others, *more), index, met)
 
     def _touches(self, disjunction: Disjunction, index: int) -> bool:
         return any(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
+
+from grammars.regex_language import read_pattern
+from grammars.regex_syntax import Node
 
 _LEAP: Final = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DATE: Final = (
@@ -118,6 +122,13 @@ FORMATS: Final = {
     "base64": _BASE64,
 }
 """By name of the format; the others stay annotations. Each is a subset of what its specification allows."""
+
+
+@cache
+def format_tree(name: str) -> Node:
+    """What `read_pattern` makes of a format."""
+    return read_pattern(FORMATS[name])
+
 
 INTEGER_FORMATS: Final = {"int32": 31, "int64": 63}
 """Formats of OpenAPI's registry for numbers: whole, and of so many bits beside the sign."""

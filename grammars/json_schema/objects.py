@@ -240,7 +240,7 @@ class Objects:
         """The ways for a thread to go on with a key: what its value is asked for, and what is left."""
         touched = [each for each in thread.open if self._touches(each, key, universe)]
         start = Conjunction(thread.claims, thread.open.difference(touched))
-        for conjunction in self._decided(start, touched, universe, key):
+        for conjunction in self._decided(start, tuple(touched), universe, key, set()):
             value = self._formulas.all_of(
                 self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
                 for claim in conjunction.claims
@@ -249,9 +249,20 @@ class Objects:
             yield from self._refuted(value, conjunction, universe, key)
 
     def _decided(
-        self, start: Conjunction, touched: list[Disjunction], universe: Universe, key: Key
+        self,
+        start: Conjunction,
+        touched: tuple[Disjunction, ...],
+        universe: Universe,
+        key: Key,
+        met: set[tuple[Conjunction, tuple[Disjunction, ...]]],
     ) -> Iterator[Conjunction]:
-        """Chooses among the parts of disjunctions that a key has to do with, in all ways for which there is a value."""
+        """Chooses among the parts of disjunctions that a key has to do with, in all ways for which there is a value.
+
+        `met` is what it was called with before: different choices often come to the same.
+        """
+        if (start, touched) in met:
+            return
+        met.add((start, touched))
         if not touched:
             yield start
             return
@@ -268,9 +279,8 @@ class Objects:
             if not self._has_value(value):
                 continue
             more = [each for each in branch.open if self._touches(each, key, universe)]
-            yield from self._decided(
-                Conjunction(joined.claims, joined.open.difference(more)), [*others, *more], universe, key
-            )
+            rest = Conjunction(joined.claims, joined.open.difference(more))
+            yield from self._decided(rest, (*others, *more), universe, key, met)
 
     def _refuted(
         self, value: Formula, conjunction: Conjunction, universe: Universe, key: Key

@@ -249,7 +249,11 @@ class JsonPhases:
             for word in texts.words:
                 admitting.setdefault(word, []).append(FIRST_TEXT + i)
         tags = self._syntax.lexicon.tags
-        return [(form + b'"', tags(*which)) for word, which in admitting.items() for form in self._values.key_algebra.spellings(word)]
+        return [
+            (form + b'"', tags(*which))
+            for word, which in admitting.items()
+            for form in self._values.key_algebra.spellings(word)
+        ]
 
     def _root(self, words: list[tuple[bytes, int]]) -> int:
         key = tuple(sorted(words))
@@ -301,7 +305,11 @@ class JsonPhases:
         root = self._universe_roots.get(universe)
         if root is None:
             self._objects.spend(len(universe.keys))
-            words = [(form + b'"', i) for i, key in enumerate(universe.keys) for form in self._values.key_algebra.spellings(key)]
+            words = [
+                (form + b'"', i)
+                for i, key in enumerate(universe.keys)
+                for form in self._values.key_algebra.spellings(key)
+            ]
             root = self._universe_roots[universe] = self._words.add(words) if words else NO_NODE
         return root
 

@@ -15,6 +15,7 @@ from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
 from grammars.json_strings import spelling, spellings, value_of
 from grammars.regex_language import ANY_CHAR, RegexLanguage
+from grammars.regex_syntax import Node
 
 _MOST_LISTED: Final = 256
 _MANY: Final = 8
@@ -90,9 +91,9 @@ class TextAlgebra:
             known = self._patterns[pattern] = self.language.anywhere(pattern)
         return self.of(known)
 
-    def whole(self, pattern: str) -> Texts:
-        """The texts that a pattern matches as a whole."""
-        return self.of(self.language.whole(pattern))
+    def whole(self, tree: Node) -> Texts:
+        """The texts that a pattern matches as a whole, given as a tree."""
+        return self.of(self.language.whole_tree(tree))
 
     def of(self, expr: int) -> Texts:
         if expr in (self.language.any_text, NOTHING):

@@ -6,7 +6,7 @@ the same value. That ends unless a schema applies itself to the same value, whic
 
 from __future__ import annotations
 
-from grammars.json_schema.formats import FORMATS
+from grammars.json_schema.formats import FORMATS, format_tree
 from grammars.json_schema.formula import Formula, Kind, Kinds, Op, StringAssertion, kind_of
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.numbers import Set, TooManyRangesError, number_set
@@ -115,8 +115,7 @@ class Values:
                 except GrammarError as error:
                     raise within_schema(error, assertion.pointer) from None
             case "format":
-                pattern = FORMATS.get(argument)
-                return ANY if pattern is None else algebra.whole(pattern)
+                return algebra.whole(format_tree(argument)) if argument in FORMATS else ANY
 
     # ---- numbers
 

@@ -97,7 +97,8 @@ class _Bodies:
         except GrammarError as error:
             where = pointer + (error.pointer or "")
             raise GrammarError(error.code, error.message, pointer=where, line=error.line, column=error.column) from None
-        document = document_of(schema, self._lexis.lexicon, self._lexis.syntax(options.whitespace, options.escapes).around)
+        syntax = self._lexis.syntax(options.whitespace, options.escapes)
+        document = document_of(schema, self._lexis.lexicon, syntax.around)
         self.found.append(Body(schema, document, pointer))
         self.documents.append(document)
         return len(self.found) - 1
