@@ -614,12 +614,12 @@ class ByteRegexes:
             case 2:
                 return self.union(*(self._derive(part, byte) for part in rest))
             case 3:
-                targets = list[int]()
+                parts = list[int]()
                 for part in rest:
-                    if (target := self._derive(part, byte)) == NOTHING:
+                    if (after := self._derive(part, byte)) == NOTHING:
                         return NOTHING
-                    targets.append(target)
-                return self.intersection(*targets)
+                    parts.append(after)
+                return self.intersection(*parts)
             case 4:
                 return self.complement(self._derive(rest[0], byte))
             case 6:
