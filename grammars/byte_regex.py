@@ -12,7 +12,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from typing import Any, ClassVar, Final, Protocol
 
@@ -100,10 +100,18 @@ def byte_range(low: int, high: int) -> ByteSet:
     return (1 << (high + 1)) - (1 << low)
 
 
+@lru_cache(maxsize=1 << 12)
 def bytes_of(mask: ByteSet) -> NDArray[np.intp]:
-    """The members of a set, ascending."""
+    """The members of a set, ascending; read-only."""
     bits = np.unpackbits(np.frombuffer(mask.to_bytes(32, "little"), np.uint8), bitorder="little")
-    return np.flatnonzero(bits)
+    found = np.flatnonzero(bits)
+    found.flags.writeable = False
+    return found
+
+
+def first_of(mask: ByteSet) -> int:
+    """The least member of a set that is not empty."""
+    return (mask & -mask).bit_length() - 1
 
 
 class ByteRegexes:
@@ -118,7 +126,7 @@ class ByteRegexes:
         """For each expression a guess at the bytes of a short match: too many for what one text may match at once."""
         self._classes: dict[int, tuple[ByteSet, ...]] = {}
         self._derivatives: dict[tuple[int, int], int] = {}
-        self._rows: dict[int, NDArray[np.int32]] = {}
+        self._edges: dict[int, tuple[tuple[ByteSet, int], ...]] = {}
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
         self._finite: dict[int, bool] = {}
         self._wholes: set[int] = set()
@@ -142,7 +150,7 @@ class ByteRegexes:
     @property
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
-        sizes = (110, self._nodes), (110, self._derivatives), (1250, self._rows), (110, self._classes), (50, self._live)
+        sizes = (110, self._nodes), (110, self._derivatives), (400, self._edges), (110, self._classes), (50, self._live)
         return sum(each * len(made) for each, made in sizes) + sum(each.nbytes for each in self._growing)
 
     def spend(self, steps: int) -> None:
@@ -295,33 +303,37 @@ class ByteRegexes:
         """What may follow `byte` in a match of `expr`. Not yet cut where nothing can match any more: see `step`."""
         for mask in self.classes(expr):
             if mask >> byte & 1:
-                return self._derive(expr, (mask & -mask).bit_length() - 1)
+                return self._derive(expr, first_of(mask))
         raise AssertionError("classes cover all bytes")
 
     def step(self, expr: int, byte: int) -> int:
         """The state after one more byte: `NOTHING`, or an expression that some text matches."""
-        return int(self.row(expr)[byte])
+        return next((target for mask, target in self.edges(expr) if mask >> byte & 1), NOTHING)
+
+    def edges(self, expr: int) -> tuple[tuple[ByteSet, int], ...]:
+        """The states after one more byte, without `NOTHING`, each with the bytes that lead there."""
+        edges = self._edges.get(expr)
+        if edges is None:
+            masks: dict[int, ByteSet] = {}
+            for mask in self.classes(expr):
+                target = self._derive(expr, first_of(mask))
+                if target and self.is_live(target):
+                    masks[target] = masks.get(target, 0) | mask
+            edges = self._edges[expr] = tuple((mask, target) for target, mask in masks.items())
+        return edges
 
     def row(self, expr: int) -> NDArray[np.int32]:
-        """[256] int32, read-only: `step` for every byte."""
-        row = self._rows.get(expr)
-        if row is None:
-            row = np.zeros(256, np.int32)
-            for mask in self.classes(expr):
-                target = self._derive(expr, (mask & -mask).bit_length() - 1)
-                if target and self.is_live(target):
-                    row[bytes_of(mask)] = target
-            row.flags.writeable = False
-            self._rows[expr] = row
+        """[256] int32: `step` for every byte."""
+        row = np.zeros(256, np.int32)
+        for mask, target in self.edges(expr):
+            row[bytes_of(mask)] = target
         return row
 
     def without_empty(self, expr: int) -> int:
         """What an expression matches, but for the empty text."""
         if not self._nullable[expr]:
             return expr
-        row = self.row(expr)
-        parts = [(mask, int(row[(mask & -mask).bit_length() - 1])) for mask in self.classes(expr)]
-        return self.union(*(self._pair(self.one_of(mask), after) for mask, after in parts if after != NOTHING))
+        return self.union(*(self._pair(self.one_of(mask), after) for mask, after in self.edges(expr)))
 
     def is_live(self, expr: int) -> bool:
         """Whether any text matches. Without complement and intersection that is so for all but `NOTHING`."""
@@ -373,8 +385,8 @@ class ByteRegexes:
             here, text = waiting.pop()
             if self._nullable[here]:
                 found.append(text)
-            row = self.row(here)
-            waiting += [(int(row[byte]), text + bytes((byte,))) for byte in np.flatnonzero(row).tolist()]
+            for mask, after in self.edges(here):
+                waiting += [(after, text + bytes((byte,))) for byte in bytes_of(mask).tolist()]
             if len(found) + len(waiting) > most:
                 return None
         return found
@@ -525,7 +537,7 @@ class ByteRegexes:
     def _dead(self, expr: int) -> ByteSet:
         """The bytes with which, as its form tells, no match of an expression begins."""
         classes = self.classes(expr)
-        return sum(mask for mask in classes if self._derive(expr, (mask & -mask).bit_length() - 1) == NOTHING)
+        return sum(mask for mask in classes if self._derive(expr, first_of(mask)) == NOTHING)
 
     def _derive(self, expr: int, byte: int) -> int:
         key = (expr, byte)
@@ -556,8 +568,8 @@ class ByteRegexes:
         kind, *rest = self._nodes[expr]
         match kind:
             case 0:
-                row = self.row(start)[bytes_of(rest[0])]
-                return frozenset(row.tolist()) if row.all() else None
+                ways = [(mask & rest[0], target) for mask, target in self.edges(start) if mask & rest[0]]
+                return frozenset(target for _, target in ways) if sum(mask for mask, _ in ways) == rest[0] else None
             case 1:
                 return self._carried_along(expr, start)
             case 2:
@@ -660,7 +672,7 @@ class ByteRegexes:
         """The derivatives that may be live: that by a quotation mark, which ends most strings, then shorter ones."""
         others: list[int] = []
         for mask in sorted(self.classes(expr), key=_lacks_quote):
-            target = self._derive(expr, (mask & -mask).bit_length() - 1)
+            target = self._derive(expr, first_of(mask))
             if self._live.get(target) is False:
                 continue
             if self._length[target] < self._length[expr] or mask >> 0x22 & 1:

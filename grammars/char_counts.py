@@ -13,13 +13,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.byte_regex import ByteRegexes, ByteSet, byte_range, byte_set, first_of
 
 BETWEEN: Final = 0
 """The place between two characters."""
 _OUTSIDE: Final = 19
 """The place behind the closing quotation mark, and behind what is no character."""
-_LETTERS_FIRST: Final = np.array([*range(0x61, 0x7B), *range(0x61), *range(0x7B, 256)])
+_LETTERS: Final = byte_range(0x61, 0x7A)
 
 _MOST_SEARCHED: Final = 500
 
@@ -56,8 +56,12 @@ def _steps() -> NDArray[np.int8]:
     return steps
 
 
-STEPS: Final = _steps()
-STEPS.flags.writeable = False
+def _by_place(steps: NDArray[np.int8]) -> list[list[tuple[int, ByteSet]]]:
+    return [[(after, byte_set(np.flatnonzero(row == after).tolist())) for after in set(row.tolist())] for row in steps]
+
+
+STEPS_BY_PLACE: Final = _by_place(_steps())
+"""For each place those after one byte, each with the bytes that lead there."""
 
 
 class CharCounts:
@@ -117,12 +121,10 @@ class CharCounts:
     def _after(self, spot: Spot) -> Iterator[tuple[int, Spot]]:
         """Where the bytes within a string lead, with one byte for each."""
         expr, place = spot
-        row = self._arena.row(expr)[_LETTERS_FIRST].astype(np.int64)
-        codes, first = np.unique(row * len(STEPS) + STEPS[place, _LETTERS_FIRST], return_index=True)
-        for code, byte in zip(codes.tolist(), _LETTERS_FIRST[first].tolist(), strict=True):
-            target, after = divmod(code, len(STEPS))
-            if target != NOTHING and after != _OUTSIDE:
-                yield byte, (target, after)
+        for mask, target in self._arena.edges(expr):
+            for after, among in STEPS_BY_PLACE[place]:
+                if after != _OUTSIDE and (both := mask & among):
+                    yield first_of(both & _LETTERS or both), (target, after)
 
     def _search(self, start: Spot, most: int | None = None) -> bool:
         """Breadth first by characters; every spot on the way is known then. False after more than `most` spots."""

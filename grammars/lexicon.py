@@ -7,6 +7,7 @@ it ends is a set of tags, one for each reading that is complete then; the sets a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
 from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
-from grammars.byte_regex import NOTHING, ByteRegexes
-from grammars.char_counts import BETWEEN, STEPS, CharCounts
+from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, bytes_of
+from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
@@ -130,24 +131,20 @@ class Lexicon:
         if self.rows[lexeme, 0] != UNKNOWN:
             return
         readings = self._readings[lexeme]
-        rows = (self.arena.row(reading.expr).tolist() for reading in readings)
-        place = readings[0].place if readings else UNCOUNTED
-        places = [UNCOUNTED] * 256 if place == UNCOUNTED else STEPS[place].tolist()
-        columns = list(zip(*rows, places, strict=True))
-        lexemes = {column: self._after(readings, column) for column in set(columns)}
-        self.rows[lexeme] = [lexemes[column] for column in columns]
+        ways: list[tuple[ByteSet, list[Reading]]] = [(ALL_BYTES, [])]
+        for reading in readings:
+            ways = _read_along(ways, reading, self.arena.edges(reading.expr))
+        row = np.full(256, DEAD, np.int32)
+        for mask, left in ways:
+            if left:
+                row[bytes_of(mask)] = self.lexeme(tuple(left))
+        self.rows[lexeme] = row
         loops = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if loops & LETTERS:
             for spans in CHARS_BEYOND_ASCII:
                 if self._returns(lexeme, spans, lexeme):
                     loops |= int(KIND_OF[spans[0][0]])
         self.facts[lexeme, LOOPS] = loops
-
-    def _after(self, readings: tuple[Reading, ...], column: tuple[int, ...]) -> int:
-        """The lexeme of what is left of some readings; `column` has the expression of each, and the place."""
-        *exprs, place = column
-        left = zip(exprs, readings, strict=True)
-        return self.lexeme(tuple(Reading(expr, r.tag, r.eager, place) for expr, r in left if expr != NOTHING))
 
     def _returns(self, here: int, spans: tuple[tuple[int, int], ...], home: int) -> bool:
         """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""
@@ -158,6 +155,21 @@ class Lexicon:
         return all(
             after and self._returns(after, spans[1:], home) for after in set(self.rows[here, low : high + 1].tolist())
         )
+
+
+def _read_along(
+    ways: list[tuple[ByteSet, list[Reading]]], reading: Reading, edges: Iterable[tuple[ByteSet, int]]
+) -> list[tuple[ByteSet, list[Reading]]]:
+    """What bytes leave of some readings, and of one more."""
+    _, tag, eager, place = reading
+    made, others = list[tuple[ByteSet, list[Reading]]](), ALL_BYTES
+    for mask, expr in edges:
+        others &= ~mask
+        for left_place, among in [(UNCOUNTED, ALL_BYTES)] if place == UNCOUNTED else STEPS_BY_PLACE[place]:
+            if both := mask & among:
+                left = Reading(expr, tag, eager, left_place)
+                made += [(met, [*before, left]) for bytes_in, before in ways if (met := bytes_in & both)]
+    return made + [(met, before) for bytes_in, before in ways if (met := bytes_in & others)]
 
 
 def grown(array: NDArray[Any]) -> NDArray[Any]:

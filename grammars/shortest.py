@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from grammars.byte_regex import _BYTES, _CONCAT, _REPEAT, _UNION, EMPTY, NOTHING, ByteRegexes, FuelError, bytes_of
+from grammars.byte_regex import _BYTES, _CONCAT, _REPEAT, _UNION, EMPTY, NOTHING, ByteRegexes, FuelError, first_of
 
 NEVER = 1 << 62
 """The length of what no text is long enough for."""
@@ -89,13 +89,10 @@ class ShortestTexts:
                     here, byte = came[here]
                     made.append(byte)
                 return bytes(reversed(made))
-            row = self._arena.row(here)
-            for mask in self._arena.classes(here):
-                byte = _preferred(mask)
-                target = int(row[byte])
-                if target != NOTHING and target not in seen:
+            for mask, target in self._arena.edges(here):
+                if target not in seen:
                     seen.add(target)
-                    came[target] = here, byte
+                    came[target] = here, _preferred(mask)
                     waiting.append(target)
             if len(seen) > _MOST_SEARCHED:
                 raise FuelError("a shortest text takes too many steps to find")
@@ -108,4 +105,4 @@ def by_length(text: bytes) -> tuple[int, bytes]:
 
 
 def _preferred(mask: int) -> int:
-    return int(bytes_of(mask & _PRINTABLE or mask)[0])
+    return first_of(mask & _PRINTABLE or mask)

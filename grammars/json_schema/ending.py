@@ -6,10 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import numpy as np
-
 from grammars.automaton import DEAD
-from grammars.byte_regex import NOTHING, FuelError
+from grammars.byte_regex import FuelError, bytes_of
 from grammars.json_schema.formula import Formula
 from grammars.json_schema.objects import Edge, Key, ObjectFrame, Objects
 from grammars.json_schema.phases import AtEnd, AtValue, BehindBrace, Between, InName, InText, JsonPhases
@@ -97,12 +95,8 @@ class Endings:
             expr, text = waiting.popleft()
             if arena.accepts(expr):
                 yield text
-            row = arena.row(expr)
-            targets = dict[int, list[int]]()
-            for byte in np.flatnonzero(row != NOTHING).tolist():
-                targets.setdefault(int(row[byte]), []).append(byte)
-            for target, bytes_in in targets.items():
-                waiting += [(target, text + bytes((byte,))) for byte in _few(bytes_in)]
+            for mask, target in arena.edges(expr):
+                waiting += [(target, text + bytes((byte,))) for byte in _few(bytes_of(mask).tolist())]
 
     def _counted(self, lexeme: int, missing: int) -> tuple[bytes, int, bytes]:
         """For a string of which so many characters are missing: these, what is left then, and the rest with fewest."""

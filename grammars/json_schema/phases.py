@@ -297,7 +297,7 @@ class JsonPhases:
         for byte in spelling(key):
             if arena.is_finite(here):
                 return True
-            here = int(arena.row(here)[byte])
+            here = arena.step(here, byte)
         return arena.is_finite(here)
 
     def _names(self, universe: Universe) -> int:

@@ -211,7 +211,7 @@ class TagPhases:
             if lexicon.ends_with(here):
                 readings = lexicon.readings(here)
                 tags = {reading.tag for reading in readings}
-                if here == lexeme or len(tags) > 1 or any(arena.row(one.expr).any() for one in readings):
+                if here == lexeme or len(tags) > 1 or any(arena.edges(one.expr) for one in readings):
                     return tuple(tags)
         return ()
 
