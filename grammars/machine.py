@@ -148,19 +148,25 @@ class Machine:
         return after, [] if after == DEAD else phases.tolist()
 
     def read_whole_texts(
-        self, state: int, texts: NDArray[np.uint8], ends: NDArray[np.int64], chosen: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Of some texts those in which, read from a state, one that must be distinct begins and ends.
+        self,
+        state: int,
+        texts: NDArray[np.uint8],
+        ends: NDArray[np.int64],
+        row: NDArray[np.int32],
+        words: NDArray[np.int64],
+        bits: NDArray[np.int32],
+    ) -> NDArray[np.bool_]:
+        """Of the tokens that a row allows, those in which a text that must be distinct begins and ends.
 
-        `texts` has them one behind the other, `ends` [num_texts + 1] where each begins, and the last one ends;
-        `chosen` are the numbers of those that are asked about. Raises FuelError.
+        They are read from a state. `texts` has them one behind the other, `ends` [num_tokens + 1] where each begins,
+        and the last one ends; `words` and `bits` are as in `TokenSet`. Raises FuelError.
         """
-        found, place, at = np.zeros(len(chosen), np.bool_), self.places[state], 0
-        while at < len(chosen):
-            at, need = _whole_texts(self.tables(), texts, ends, chosen, place, found, at)
-            if at < len(chosen):
+        found, place, at = np.zeros(len(words), np.bool_), self.places[state], 0
+        while at < len(words):
+            at, need = _whole_texts(self.tables(), texts, ends, row, words, bits, place, found, at)
+            if at < len(words):
                 self.provide(*need)
-        return chosen[found]
+        return found
 
     def state(self, place: Place) -> int:
         """The number of a place."""
@@ -323,12 +329,15 @@ def _read(t, text, read, place, phases):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _whole_texts(t, texts, ends, chosen, place, found, at):  # type: ignore[no-untyped-def]
+def _whole_texts(t, texts, ends, row, words, bits, place, found, at):  # type: ignore[no-untyped-def]
     """Sets `found` from `at` on; returns how far everything is built, and what is lacking there."""
-    while at < len(chosen):
+    while at < len(words):
+        if not row[words[at]] & bits[at]:
+            at += 1
+            continue
         phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
         was_distinct, begun = t.phases[phase, DISTINCT], False
-        for k in range(ends[chosen[at]], ends[chosen[at] + 1]):
+        for k in range(ends[at], ends[at + 1]):
             after, left, right = step_place(t, phase, lexeme, extra, texts[k])
             if after == -2:
                 return at, (np.int64(left), np.int64(right))

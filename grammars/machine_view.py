@@ -81,6 +81,10 @@ class MachineView(PatientView):
         self._whole_texts: dict[int, dict[int, _Whole]] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}
         self._runs_out_at: dict[tuple[int, bytes], int | None] = {}
+        self._recorded: set[int] = set()
+        """The states whose row came from a record, so that what follows them may not be built."""
+        self._num_endless = 0
+        """So many of the machine's phases are known to be endless, the first ones."""
 
     @property
     def nbytes(self) -> int:
@@ -124,6 +128,7 @@ class MachineView(PatientView):
     def _keep(self, state: int, found: Found) -> MaskRow:
         """Takes over what a record tells of a state."""
         row = self._masks.keep(state, found.row)
+        self._recorded.add(state)
         if found.whole is not None:
             self._note_whole(state, row, found.whole)
         if found.begun is not None:
@@ -159,8 +164,8 @@ class MachineView(PatientView):
             tokens = self.vocabulary.with_two_quotes
             with self._lock:
                 self._refuel()
-                chosen = tokens.allowed(row)
-                found = self.machine.read_whole_texts(state, *self.vocabulary.texts_with_two_quotes, chosen)
+                texts = self.vocabulary.texts_with_two_quotes
+                found = self.machine.read_whole_texts(state, *texts, row, tokens.words, tokens.bits)
             known = tuple(tokens.ids[found].tolist())
             self._note_whole(state, row, known)
         return known
@@ -256,8 +261,17 @@ class MachineView(PatientView):
 
     def _may_exhaust(self, state: int) -> bool:
         """Whether the next text that must be distinct, if it begins with a quotation mark here, may be used up."""
+        if state not in self._recorded and self._are_endless():
+            return False
         begun = (self.run(state, begin + b'"') for begin in (b"", b",", b", "))
         return any(here != DEAD and not self._is_endless(self.machine.phase(here)) for here in begun)
+
+    def _are_endless(self) -> bool:
+        """Whether all phases that were built so far are endless; those behind a state are if its row was walked for."""
+        phases = self.machine.phases
+        while self._num_endless < len(phases) and self._is_endless(phases[self._num_endless]):
+            self._num_endless += 1
+        return self._num_endless == len(phases)
 
     def _is_endless(self, phase: Phase) -> bool:
         """Whether a phase reads no texts that must be distinct, or whatever was read of one can go on in any way."""

@@ -151,7 +151,8 @@ class TokenMasks:
                 nodes = nodes[interior.end_chars >= read.least - extra]
         elif extra >= 0:
             words = _words(machine.tables(), trie, phase, extra)
-            nodes = np.setdiff1d(nodes, np.array([node for node, _ in words], np.int32), assume_unique=True)
+            if words:
+                nodes = nodes[~np.isin(nodes, [node for node, _ in words])]
         behind: list[tuple[NDArray[np.int32], Place]] = []
         if (after := machine.follow(phase, interior.tags)) != NO_PHASE:
             if nodes is interior.end_nodes and row is None:
@@ -192,7 +193,10 @@ class _Work(NamedTuple):
     @staticmethod
     def of(reached: list[tuple[NDArray[np.int32], Place]]) -> _Work:
         """Parts, each array of them from one place."""
-        parts = reached[0][0] if len(reached) == 1 else np.concatenate([some for some, _ in reached])
+        if len(reached) == 1:
+            parts, place = reached[0]
+            return _Work(parts, np.array([place], np.int64).repeat(len(parts), axis=0))
+        parts = np.concatenate([some for some, _ in reached])
         places, begin = np.empty((len(parts), 3), np.int64), 0
         for some, place in reached:
             places[begin : begin + len(some)] = place

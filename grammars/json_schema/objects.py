@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from grammars.json_schema.formula import Assertion, Formula, Kind, ObjectAssertion
@@ -91,6 +92,7 @@ class Objects:
         self._live: dict[tuple[Conjunction, Universe, Place], bool] = {}
         self._edges: dict[tuple[ObjectFrame, Key], tuple[Edge, ...]] = {}
         self._exclusive: dict[tuple[ObjectAssertion, ObjectAssertion], bool] = {}
+        self._both: dict[tuple[Formula, Formula], Formula | None] = {}
         self.num_doubts = 0
         """Counts up whenever `has_value` answers before it knows; what was found out meanwhile is not kept."""
 
@@ -225,9 +227,7 @@ class Objects:
         if known is None:
             doubts = self.num_doubts
             known = any(
-                not self._has_value(
-                    self._formulas.all_of([self._asks(one, key, universe), self._asks(other, key, universe)])
-                )
+                self.both(self._asks(one, key, universe), self._asks(other, key, universe)) is None
                 for key in dict.fromkeys((*one.required, *other.required))
             )
             if known or doubts == self.num_doubts:
@@ -298,17 +298,27 @@ class Objects:
             for wanted, left in waiting:  # which may be two for each claim before
                 self.spend(_STEPS_OF_CLAIM)
                 settled = Conjunction(left.claims - {claim}, left.open)
-                if not self._has_value(self._formulas.all_of([wanted, asked])):
+                if self.both(wanted, asked) is None:
                     following.append((wanted, settled))
                     continue
-                failing = self._formulas.all_of([wanted, against])
-                if self._has_value(failing):
+                if (failing := self.both(wanted, against)) is not None:
                     following.append((failing, settled))
                 following.append((wanted, left))
             waiting = following
         for wanted, left in waiting:
             if self._has_value(wanted):
                 yield wanted, left
+
+    def both(self, one: Formula, other: Formula) -> Formula | None:
+        """Two formulas at once; None where there is no such value."""
+        key = (one, other)
+        if key in self._both:
+            return self._both[key]
+        doubts, both = self.num_doubts, self._formulas.all_of([one, other])
+        found = both if self._has_value(both) else None
+        if found is not None or doubts == self.num_doubts:
+            self._both[key] = found
+        return found
 
     def _has_value(self, formula: Formula) -> bool:
         return self._inhabitants.has_value(formula)
@@ -495,10 +505,13 @@ class _Completion:
             (self._positive if claim.positive else self._negative).append(claim.assertion)
         self._most = min((each.most for each in self._positive if each.most is not None), default=None)
         self._least = max((each.least for each in self._positive), default=0)
+        self._known: dict[Key, Formula | None] = {}
 
     def found(self) -> Members | None:
         needed = self._with_required({})
-        return None if needed is None else self._refuted(needed, self._negative)
+        if needed is None or any(self._refuted(needed, [each]) is None for each in self._negative):
+            return None  # each fails alone, or they are not tried together, in all ways
+        return self._refuted(needed, self._negative)
 
     def _with_required(self, members: Members) -> Members | None:
         """The members and all that are required with them; None where one of these cannot be had."""
@@ -549,22 +562,21 @@ class _Completion:
         """Whether no value of some member is as an assertion asks."""
         objects, universe = self._objects, self._universe
         return any(
-            not objects._has_value(objects._formulas.all_of([value, objects._asks(assertion, key, universe)]))
-            for (key, _), value in members.items()
+            objects.both(value, objects._asks(assertion, key, universe)) is None for (key, _), value in members.items()
         )
 
     def _with_failing(self, members: Members, assertion: ObjectAssertion) -> Iterator[Members]:
         """The members with one of them, or one more, against what an assertion asks of its value."""
         formulas, objects = self._objects._formulas, self._objects
-        candidates: list[tuple[tuple[Key, int], Formula | None]] = [*members.items()]
-        candidates += [((key, 0), self._value(key)) for key in self._universe.keys if (key, 0) not in members]
-        candidates += [((key, len(members)), self._value(key)) for key in self._universe.classes]
-        for (key, number), value in candidates:
+        more: Iterable[tuple[Key, int]] = chain(
+            ((key, 0) for key in self._universe.keys if (key, 0) not in members),
+            ((key, len(members)) for key in self._universe.classes),
+        )
+        for (key, number), value in chain(members.items(), ((each, self._value(each[0])) for each in more)):
             if value is None:
                 continue
             against = formulas.complement(objects._asks(assertion, key, self._universe))
-            failing = formulas.all_of([value, against])
-            if objects._has_value(failing):
+            if (failing := objects.both(value, against)) is not None:
                 yield {**members, (key, number): failing}
 
     def _padded(self, members: Members, least: int) -> Members | None:
@@ -599,6 +611,11 @@ class _Completion:
 
     def _value(self, key: Key) -> Formula | None:
         """What the value of one more key is asked for; None where the key cannot come, or no value will do."""
+        if key not in self._known:
+            self._known[key] = self._find(key)
+        return self._known[key]
+
+    def _find(self, key: Key) -> Formula | None:
         objects, universe = self._objects, self._universe
         if isinstance(key, str) and not objects._is_free(universe.index[key], self._place):
             return None
