@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import random
@@ -133,8 +132,13 @@ def test_where_no_keyword_is_reported_walks_are_valid(
         if error.code not in ("invalid_schema", "unsupported_schema", "unsatisfiable_schema", "grammar_too_large"):
             raise
         return
-    with contextlib.suppress(RecursionError):  # of the oracle, in an endless reference that decides nothing
+    try:
         assert_walks_are_valid(grammar, whole, vocabulary, range(seed, seed + 4))
+    except RecursionError:  # of the oracle, in an endless reference that decides nothing
+        return
+    except BaseException as panic:  # the same, where it meets Rust code
+        if "RecursionError" not in str(panic):
+            raise
 
 
 class Colour(Enum):
