@@ -39,9 +39,12 @@ async def test_the_model_is_listed_and_shown(gateway: Gateway) -> None:
                     "property_order": "any",
                     "unlisted_properties": "allow",
                     "assert_format": False,
+                    "escapes": "minimal",
                 },
             },
-            JsonSchema("true", property_order="any", unlisted_properties="allow", assert_format=False),
+            JsonSchema(
+                "true", property_order="any", unlisted_properties="allow", assert_format=False, escapes="minimal"
+            ),
         ),
         ({"regex": "a"}, Regex("a")),
         ({"ebnf": 'x ::= "a"', "root": "x"}, Ebnf('x ::= "a"', "x")),
