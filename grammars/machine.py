@@ -155,18 +155,21 @@ class Machine:
         row: NDArray[np.int32],
         words: NDArray[np.int64],
         bits: NDArray[np.int32],
-    ) -> NDArray[np.bool_]:
+    ) -> NDArray[np.int64]:
         """Of the tokens that a row allows, those in which a text that must be distinct begins and ends.
 
         They are read from a state. `texts` has them one behind the other, `ends` [num_tokens + 1] where each begins,
         and the last one ends; `words` and `bits` are as in `TokenSet`. Raises FuelError.
+
+        [num_found, 5] of the first such text: the number of its token, where in `texts` it begins and ends, the phase
+        it is read in, and the fewest containers that were open from the token's beginning to the text's end.
         """
-        found, place, at = np.zeros(len(words), np.bool_), self.places[state], 0
+        found, place, at = np.zeros((len(words), 5), np.int64), self.places[state], 0
         while at < len(words):
             at, need = _whole_texts(self.tables(), texts, ends, row, words, bits, place, found, at)
             if at < len(words):
                 self.provide(*need)
-        return found
+        return found[found[:, 2] > 0]
 
     def state(self, place: Place) -> int:
         """The number of a place."""
@@ -336,20 +339,21 @@ def _whole_texts(t, texts, ends, row, words, bits, place, found, at):  # type: i
             at += 1
             continue
         phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
-        was_distinct, begun = t.phases[phase, DISTINCT], False
+        was_distinct, begin, least = t.phases[phase, DISTINCT], np.int64(-1), t.phases[phase, DEPTH]
         for k in range(ends[at], ends[at + 1]):
             after, left, right = step_place(t, phase, lexeme, extra, texts[k])
             if after == -2:
                 return at, (np.int64(left), np.int64(right))
             if after == -1:
                 break
-            phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
-            is_distinct = t.phases[phase, DISTINCT]
-            if begun and was_distinct and not is_distinct:
-                found[at] = True
+            is_distinct = t.phases[after, DISTINCT]
+            if begin >= 0 and was_distinct and not is_distinct:
+                found[at, 0], found[at, 1], found[at, 2], found[at, 3], found[at, 4] = at, begin, k, phase, least
                 break
-            begun = begun or (is_distinct and not was_distinct)
-            was_distinct = is_distinct
+            if is_distinct and not was_distinct and begin < 0:
+                begin = np.int64(k + 1)
+            phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
+            was_distinct, least = is_distinct, min(least, t.phases[phase, DEPTH])
         at += 1
     return at, (np.int64(0), np.int64(0))
 

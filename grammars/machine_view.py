@@ -161,14 +161,27 @@ class MachineView(PatientView):
         """The tokens of a state's row in which a text that must be distinct begins and ends."""
         known = self._with_whole_text.get(state)
         if known is None:
-            tokens = self.vocabulary.with_two_quotes
+            tokens, texts = self.vocabulary.with_two_quotes, self.vocabulary.texts_with_two_quotes
             with self._lock:
                 self._refuel()
-                texts = self.vocabulary.texts_with_two_quotes
                 found = self.machine.read_whole_texts(state, *texts, row, tokens.words, tokens.bits)
-            known = tuple(tokens.ids[found].tolist())
+            known = tuple(tokens.ids[found[:, 0]].tolist())
             self._note_whole(state, row, known)
+            if not self.machine.phase(state).is_distinct:
+                texts_in = zip(known, found[:, 1:].tolist(), strict=True)
+                self._whole_texts[state] = {
+                    token_id: self._whole(state, token_id, *text) for token_id, text in texts_in
+                }
         return known
+
+    def _whole(self, state: int, token_id: int, begin: int, end: int, number: int, least: int) -> _Whole:
+        """What `_wholes` finds, given what the machine tells of the first text that begins and ends in a token."""
+        if self.vocabulary.tokens[token_id].count(b'"') > 3:
+            return self._wholes(state, token_id)
+        phase, text = self.machine.phases[number], self.vocabulary.texts_with_two_quotes[0][begin:end].tobytes()
+        if phase.depth > least or self._is_named(phase, text):
+            return ()
+        return ((phase.depth, value_of(text)),)
 
     def _note_whole(self, state: int, row: MaskRow, known: tuple[int, ...]) -> None:
         self._with_whole_text[state] = known
@@ -180,6 +193,8 @@ class MachineView(PatientView):
         known = self._whole_texts.get(state)
         if known is None:
             ids = self.with_whole_text(state, row)
+            known = self._whole_texts.get(state)
+        if known is None:
             known = self._whole_texts[state] = {token_id: self._wholes(state, token_id) for token_id in ids}
         return known
 
