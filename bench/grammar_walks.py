@@ -193,11 +193,23 @@ def _within(seconds: float) -> Iterator[None]:
 
 def _is_valid_otherwise(schema: str, text: str) -> bool:
     """With formats asserted, as they are by the masks, and with the patterns of ECMA 262 rather than Python's."""
-    read = read_exactly(schema)
+    read = _with_ecma_keys(read_exactly(schema))
     draft: Any = validator_for(read, default=Draft202012Validator)
     strict = extend(draft, {"pattern": _pattern}, format_checker=draft.FORMAT_CHECKER)
     made = strict(read, registry=Registry(), format_checker=draft.FORMAT_CHECKER)
     return bool(made.is_valid(read_exactly(text)))
+
+
+def _with_ecma_keys(schema: Any) -> Any:
+    """With the names in `patternProperties` as Python has to read them."""
+    if isinstance(schema, list):
+        return [_with_ecma_keys(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _with_ecma_keys(value) for key, value in schema.items()}
+    if isinstance(patterns := made.get("patternProperties"), dict):
+        made["patternProperties"] = {ecma_pattern(pattern): value for pattern, value in patterns.items()}
+    return made
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:

@@ -7,7 +7,7 @@ recursive schema is a finite graph, and what no text reaches is never read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntFlag
@@ -221,6 +221,20 @@ class Formulas:
                 return part.args[0]
             case _:
                 return self._formula(Op.NOT, (part,))
+
+    def without(self, formula: Formula, failed: Collection[Assertion]) -> Formula:
+        """What is left of a formula of assertions where some of these do not hold."""
+        match formula.op:
+            case Op.ASSERT:
+                return self.false if formula.assertion in failed else formula
+            case Op.NOT:
+                return self.complement(self.without(formula.args[0], failed))
+            case Op.AND:
+                return self.all_of(self.without(part, failed) for part in formula.args)
+            case Op.OR:
+                return self.any_of(self.without(part, failed) for part in formula.args)
+            case _:
+                return formula
 
     def _combined(self, op: Op, parts: Iterable[Formula], neutral: Formula, final: Formula) -> Formula:
         members: set[Formula] = set()

@@ -154,7 +154,7 @@ class Objects:
             certain = Conjunction(frozenset(claim for claim in thread.claims if claim.positive), frozenset())
             if not self._is_live(certain, universe, after):  # before all ways of what may fail are gone through
                 continue
-            for value, rest in self._ways(thread, universe, key):
+            for value, rest in self._ways(thread, universe, key, after):
                 if self._is_live(rest, universe, after):
                     yield Edge(value, Thread(thread.owner, *rest))
 
@@ -236,57 +236,92 @@ class Objects:
 
     # ---- going on
 
-    def _ways(self, thread: Thread, universe: Universe, key: Key) -> Iterator[tuple[Formula, Conjunction]]:
+    def _ways(
+        self, thread: Thread, universe: Universe, key: Key, after: Place
+    ) -> Iterator[tuple[Formula, Conjunction]]:
         """The ways for a thread to go on with a key: what its value is asked for, and what is left."""
-        touched = [each for each in thread.open if self._touches(each, key, universe)]
+        touched = tuple(each for each in thread.open if self._touches(each, key, universe))
         start = Conjunction(thread.claims, thread.open.difference(touched))
-        for conjunction in self._decided(start, tuple(touched), universe, key, set()):
-            value = self._formulas.all_of(
-                self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
-                for claim in conjunction.claims
-                if claim.positive
-            )
-            yield from self._refuted(value, conjunction, universe, key)
+        value = self._demand(start, key, universe)
+        for wanted, conjunction in self._decided(value, start, touched, universe, key, set()):
+            yield from self._refuted(wanted, conjunction, universe, key, after)
+
+    def _demand(self, conjunction: Conjunction, key: Key, universe: Universe) -> Formula:
+        """What the claims that must hold ask of the value of a key."""
+        return self._formulas.all_of(
+            self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
+            for claim in conjunction.claims
+            if claim.positive
+        )
 
     def _decided(
         self,
+        value: Formula,
         start: Conjunction,
         touched: tuple[Disjunction, ...],
         universe: Universe,
         key: Key,
-        met: set[tuple[Conjunction, tuple[Disjunction, ...]]],
-    ) -> Iterator[Conjunction]:
+        met: set[tuple[Formula, Conjunction, tuple[Disjunction, ...]]],
+    ) -> Iterator[tuple[Formula, Conjunction]]:
         """Chooses among the parts of disjunctions that a key has to do with, in all ways for which there is a value.
+
+        One of several of which all parts ask the same of the key, if anything, is left open: it depends on the value
+        what is left of it. So dozens of `if` and `then` side by side do not make as many ways as there are subsets.
 
         `met` is what it was called with before: different choices often come to the same.
         """
-        if (start, touched) in met:
+        state = value, start, touched
+        if state in met:
             return
-        met.add((start, touched))
+        met.add(state)
         if not touched:
-            yield start
+            yield value, start
             return
-        first, *others = touched
+        first, others = touched[0], touched[1:]
+        if others and (asked := self._only_demand(first, key, universe)) is not None:
+            if (holding := self.both(value, asked)) is not None:
+                kept = Conjunction(start.claims, start.open | {first})
+                yield from self._decided(holding, kept, others, universe, key, met)
+            if (failing := self.both(value, self._formulas.complement(asked))) is not None:
+                rest = self._without_failing(first, key, universe)
+                if rest is not None and (joined := start.joined(rest)) is not None:
+                    yield from self._decided(failing, joined, others, universe, key, met)
+            return
         for branch in self._splitter.branches(first):
             if (joined := start.joined(branch)) is None:
                 continue
             joined = self._without_implied(joined, universe)
-            value = self._formulas.all_of(
-                self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
-                for claim in joined.claims
-                if claim.positive
-            )
-            if not self._has_value(value):
+            if (wanted := self.both(value, self._demand(branch, key, universe))) is None:
                 continue
             more = [each for each in branch.open if self._touches(each, key, universe)]
             rest = Conjunction(joined.claims, joined.open.difference(more))
-            yield from self._decided(rest, (*others, *more), universe, key, met)
+            yield from self._decided(wanted, rest, (*others, *more), universe, key, met)
+
+    def _only_demand(self, disjunction: Disjunction, key: Key, universe: Universe) -> Formula | None:
+        """What all parts of a disjunction that ask anything of a key ask; None where that is not one formula."""
+        found = {
+            self._asks(each, key, universe)
+            for each in self._splitter.assertions(disjunction[0])
+            if isinstance(each, ObjectAssertion)
+        } - {self._formulas.true}
+        return found.pop() if len(found) == 1 else None
+
+    def _without_failing(self, disjunction: Disjunction, key: Key, universe: Universe) -> Conjunction | None:
+        """What is left of a disjunction where a value is not as any of its parts asks that asks something."""
+        formula, positive = disjunction
+        failed = {
+            each
+            for each in self._splitter.assertions(formula)
+            if isinstance(each, ObjectAssertion) and self._asks(each, key, universe) is not self._formulas.true
+        }
+        return self._splitter.conjunction(self._formulas.without(formula, failed), positive=positive)
 
     def _refuted(
-        self, value: Formula, conjunction: Conjunction, universe: Universe, key: Key
+        self, value: Formula, conjunction: Conjunction, universe: Universe, key: Key, after: Place
     ) -> Iterator[tuple[Formula, Conjunction]]:
-        """Lets claims that must fail either fail by this value, or wait."""
+        """Lets claims that must fail either fail by this value, or wait where they can fail later."""
         waiting = [(value, conjunction)]
+        certain = frozenset(claim for claim in conjunction.claims if claim.positive)
         for claim in conjunction.claims:
             if claim.positive:
                 continue
@@ -294,6 +329,7 @@ class Objects:
             if asked is self._formulas.true:
                 continue
             against = self._formulas.complement(asked)
+            may_wait = self._is_live(Conjunction(certain | {claim}, frozenset()), universe, after)
             following = []
             for wanted, left in waiting:  # which may be two for each claim before
                 self.spend(_STEPS_OF_CLAIM)
@@ -303,7 +339,8 @@ class Objects:
                     continue
                 if (failing := self.both(wanted, against)) is not None:
                     following.append((failing, settled))
-                following.append((wanted, left))
+                if may_wait:
+                    following.append((wanted, left))
             waiting = following
         for wanted, left in waiting:
             if self._has_value(wanted):

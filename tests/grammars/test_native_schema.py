@@ -444,6 +444,39 @@ def test_many_branches_are_told_apart_by_a_key_that_comes_first() -> None:
     assert not accepts(view, '{"kind":"k7","more":{"x":0,"y8":1}}')
 
 
+def conditioned(num_kinds: int) -> Any:
+    """Objects of which one key says what else is in them, by as many `if` and `then` as there are kinds."""
+
+    def rule(i: int) -> Any:
+        condition = {"properties": {"kind": {"const": f"k{i}"}}}
+        return {"if": condition, "then": {"properties": {"name": {"type": "string"}, "more": {"enum": [i, "x"]}}}}
+
+    return {"properties": {"name": True, "kind": True, "more": True}, "allOf": [rule(i) for i in range(num_kinds)]}
+
+
+CONDITIONED = [
+    ({"name": "a", "kind": "k7", "more": 7}, True),
+    ({"name": "a", "kind": "k7", "more": 8}, False),
+    ({"name": "a", "kind": "none", "more": [8]}, True),
+    ({"name": 1, "kind": "none"}, True),
+    ({"name": 1, "kind": "k7"}, False),
+    ({"name": 1}, False),
+    ({"name": "a", "more": "x"}, True),
+    ({"name": "a", "more": 7}, False),
+    ({"kind": ["k7"], "more": 8}, True),
+    ({}, True),
+]
+
+
+@pytest.mark.parametrize("order", ["schema", "any"])
+@pytest.mark.parametrize(("value", "is_valid"), CONDITIONED)
+def test_many_conditions_side_by_side_are_not_tried_in_all_combinations(order: Any, value: Any, is_valid: bool) -> None:
+    schema = conditioned(24)
+    assert jsonschema.Draft202012Validator(schema).is_valid(value) == is_valid
+    view = view_of(schema, SchemaOptions(property_order=order))
+    assert accepts(view, json.dumps(value)) == is_valid
+
+
 def test_branches_that_no_key_tells_apart_end_for_want_of_fuel() -> None:
     lexis = Lexis()
     machine, endings, _ = schema_machine(Documents(json.dumps(told_apart(40))), lexis, ANY_ORDER)
