@@ -94,16 +94,13 @@ def _regex(depth: int) -> str:
     return inner
 
 
-_QUAD: Final = "[A-Za-z0-9+/]{4}"
-_BASE64: Final = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?"
+_FOUR: Final = "[A-Za-z0-9+/]{4}"
+_LAST: Final = "(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)"
+_BASE64: Final = f"(?:{_FOUR})*{_LAST}?"
 """RFC 4648, section 4, with the bits that the padding leaves over unset."""
-_LINE_END: Final = r"\r?\n"
-_PEM: Final = (
-    rf"-----BEGIN [A-Z0-9 ]+-----{_LINE_END}(?:[A-Za-z0-9+/=]+{_LINE_END})*-----END [A-Z0-9 ]+-----(?:{_LINE_END})?"
-)
-_BYTES: Final = (
-    rf"{_BASE64}|(?:{_QUAD}(?:{_LINE_END})?)*(?:{_QUAD}|[A-Za-z0-9+/]{{2}}(?:=|[A-Za-z0-9+/])=)(?:{_LINE_END})?|{_PEM}"
-)
+_END: Final = r"\r?\n"
+_PEM: Final = rf"-----BEGIN [A-Z0-9 ]+-----{_END}(?:[A-Za-z0-9+/=]+{_END})*-----END [A-Z0-9 ]+-----(?:{_END})?"
+_BYTES: Final = rf"(?:{_FOUR}(?:{_END})?)*(?:{_LAST}(?:{_END})?)?|{_PEM}"
 """OpenAPI's: base64, in lines as in MIME (RFC 2045, section 6.8), or between the labels of PEM (RFC 7468)."""
 
 FORMATS: Final = {
