@@ -6,6 +6,7 @@ import threading
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MOST_STEPS, MaskRow
 from grammars.branch_masks import Branching, BranchMasks
@@ -103,6 +104,13 @@ class LazyTokenView(PatientView):
 
     def accepts(self, state: int) -> bool:
         return self.automaton.accepts(state)
+
+    def known_steps(self, state: int) -> NDArray[np.int32]:
+        known: NDArray[np.int32] = self.automaton.rows[state].copy()
+        return known
+
+    def known_row(self, state: int) -> MaskRow | None:
+        return self._row_of.get(state)
 
     def forced(self, state: int) -> bytes:
         run = bytearray()

@@ -24,6 +24,10 @@ from grammars.words import ALL_WORDS, LABEL, NO_NODE, WordTries, child_of
 
 NO_PHASE: Final = -2
 """In the table of phases: nothing may follow."""
+NO_PLACE: Final = -1
+"""In place of a phase: nothing may follow."""
+LACKING: Final = -2
+"""In place of a phase: something is not built yet."""
 LABEL_SHIFT: Final = 20
 LEXEME, ROOT, TOTALS, LEAST, MOST, DISTINCT, DEPTH = range(7)
 """Columns of the table of phases."""
@@ -146,6 +150,20 @@ class Machine:
         phases = np.empty(len(text), np.int32)
         after = self._read(state, text, phases)
         return after, [] if after == DEAD else phases.tolist()
+
+    def known_steps(self, state: int) -> NDArray[np.int32]:
+        """[256] the state after every byte: `DEAD` for none, `UNKNOWN` for what is not built.
+
+        `UNKNOWN` too for what is read of a text that must differ from others, which the states do not see to.
+        """
+        places = np.empty((256, 3), np.int64)
+        _known_places(self.tables(), self.places[state], places)
+        distinct, which = np.unique(places, axis=0, return_inverse=True)
+        states = [
+            DEAD if phase == NO_PLACE else UNKNOWN if phase == LACKING else self.state((phase, lexeme, extra))
+            for phase, lexeme, extra in distinct.tolist()
+        ]
+        return np.array(states, np.int32)[which.reshape(-1)]
 
     def read_whole_texts(
         self,
@@ -329,6 +347,18 @@ def _read(t, text, read, place, phases):  # type: ignore[no-untyped-def]
             phases[read] = phase
         read += 1
     return read, (phase, lexeme, extra), (np.int64(0), np.int64(0))
+
+
+@njit(cache=True, nogil=True)
+def _known_places(t, place, places):  # type: ignore[no-untyped-def]
+    """Sets `places` [256, 3] to those after every byte, as `step_place` has them."""
+    for byte in range(256):
+        after, left, right = step_place(t, place[0], place[1], place[2], byte)
+        if after >= 0 and t.phases[after, DISTINCT]:
+            after = -2
+        if after < 0:
+            left, right = 0, 0
+        places[byte, 0], places[byte, 1], places[byte, 2] = after, left, right
 
 
 @njit(cache=True, nogil=True)

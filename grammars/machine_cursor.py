@@ -42,6 +42,10 @@ class MachineCursor(PatientCursor["MachineView"]):
             kept[token_id // 32] &= ~np.int32(np.uint32(1 << token_id % 32).view(np.int32))
         return kept
 
+    @property
+    def plain_state(self) -> int | None:
+        return None if self._ended or self._text is not None or any(self._used) else self._state
+
     def _take(self, token_id: int) -> bool:
         after = self._after(token_id)
         if after is None:

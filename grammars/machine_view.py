@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from grammars.automaton import DEAD, MaskRow
 from grammars.build_lock import BuildLock
 from grammars.byte_regex import ByteRegexes
@@ -142,6 +145,13 @@ class MachineView(PatientView):
 
     def accepts(self, state: int) -> bool:
         return self.machine.accepts(state)
+
+    def known_steps(self, state: int) -> NDArray[np.int32]:
+        with self._lock:
+            return self.machine.known_steps(state)
+
+    def known_row(self, state: int) -> MaskRow | None:
+        return self.plain_rows.get(state)
 
     def forced(self, state: int) -> bytes:
         run, machine = bytearray(), self.machine

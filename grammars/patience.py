@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grammars.automaton import HURRY, MOST_STEPS, MaskRow
 from grammars.byte_regex import FuelError
@@ -66,6 +67,17 @@ class PatientView(ABC):
         """Whether the text may end."""
 
     @abstractmethod
+    def known_steps(self, state: int) -> NDArray[np.int32]:
+        """[256] the state after every byte as far as it is built: `DEAD` for none, `UNKNOWN` for what is not there yet.
+
+        `UNKNOWN` too where a state alone doesn't tell what may follow, because it matters what was read before.
+        """
+
+    @abstractmethod
+    def known_row(self, state: int) -> MaskRow | None:
+        """The mask row of a state if it is built, and holds whatever was read before."""
+
+    @abstractmethod
     def mask_row(self, state: int) -> MaskRow:
         """The tokens allowed in a live state, end-of-sequence tokens where the text may end.
 
@@ -116,6 +128,16 @@ class PatientCursor(ABC, Generic[View]):
     def distance(self) -> int:
         """Bytes after which the text may end at the latest, if that is what is wanted. Raises FuelError."""
         return len(self.complete())
+
+    @property
+    def view(self) -> View:
+        """What the cursor stands in."""
+        return self._view
+
+    @property
+    def plain_state(self) -> int | None:
+        """The state in which a cursor stands, if that is all there is to say of its position; None where it is not."""
+        return None if self._ended else self._state
 
     @abstractmethod
     def complete(self) -> bytes:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 
+from kernels.grammar_tables import Advance, GrammarTables
 from kernels.sample_inputs import LogitEdits, SampleResult, SamplingTensors
 
 
@@ -15,6 +16,25 @@ class MaskedSample(Protocol):
     def __call__(
         self, logits: torch.Tensor, sampling: SamplingTensors, edits: LogitEdits | None = None
     ) -> SampleResult: ...
+
+
+class AdvanceStates(Protocol):
+    """See `kernels.advance.advance`."""
+
+    def __call__(self, states: torch.Tensor, token_ids: torch.Tensor, tables: GrammarTables) -> Advance: ...
+
+
+def advance_for(device: torch.device) -> AdvanceStates:
+    """As `masked_sample_for`."""
+    if device.type == "cpu":
+        from kernels.advance import advance
+
+        return advance
+    if device.type == "cuda":
+        from kernels.advance_triton import advance as advance_triton
+
+        return advance_triton
+    raise ValueError(f"advance runs on cpu and cuda, not on {device.type}")
 
 
 def masked_sample_for(device: torch.device) -> MaskedSample:

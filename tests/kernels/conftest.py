@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kernels.dispatch import MaskedSample
+from kernels.dispatch import AdvanceStates, MaskedSample
 
 
 @pytest.fixture
@@ -20,4 +20,16 @@ def masked_sample() -> Iterator[MaskedSample]:
         from kernels.masked_sample import masked_sample
     torch.use_deterministic_algorithms(True)
     yield masked_sample
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def advance() -> Iterator[AdvanceStates]:
+    """As `masked_sample`."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        from kernels.advance_triton import advance
+    else:
+        from kernels.advance import advance
+    torch.use_deterministic_algorithms(True)
+    yield advance
     torch.use_deterministic_algorithms(False)
