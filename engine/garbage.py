@@ -10,6 +10,8 @@ import gc
 import time
 from typing import Final
 
+from grammars.heap import give_back
+
 _MOST_NEW: Final = 10_000
 """Objects since the last collection up to which an idle process does not bother."""
 _QUIET_S: Final = 1.0
@@ -27,7 +29,7 @@ class GarbageCollector:
         self._last_work = time.monotonic()
 
     def __call__(self, is_idle: bool) -> None:
-        """To be called between two steps, and now and then while there are none."""
+        """To be called between two steps, and now and then while there are none. Gives the memory back, too."""
         now = time.monotonic()
         if not is_idle:
             self._last_work = now
@@ -39,4 +41,5 @@ class GarbageCollector:
             gc.collect()
         else:
             return
+        give_back()
         self._last = now

@@ -28,18 +28,29 @@ class MachineCursor(PatientCursor["MachineView"]):
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:
             return self._view.end_row
+        view = self._view
         if self._text is None and not (self._used and self._used[-1]):
-            plain = self._view.plain_rows.get(self._state)
+            plain = view.plain_rows.get(self._state)
             if plain is not None:
                 return plain
-        with self._view.patient(patience):
-            row = self._view.mask_row(self._state)
-            repeating = self._repeating(row)
-        if not repeating:
+        where = self._state, self._used, self._text
+        struck = view.struck_rows.get(where)
+        if struck is None:
+            with view.patient(patience):
+                struck = self._without_repeating()
+            view.keep_struck(where, struck)
+        return struck
+
+    def _without_repeating(self) -> MaskRow:
+        """The row of the state without the tokens behind which a text would have come twice."""
+        row = self._view.mask_row(self._state)
+        repeating = np.array(self._repeating(row), np.int64)
+        if not len(repeating):
             return row
         kept = row.copy()
-        for token_id in repeating:
-            kept[token_id // 32] &= ~np.int32(np.uint32(1 << token_id % 32).view(np.int32))
+        bits = (np.uint32(1) << (repeating % 32).astype(np.uint32)).view(np.int32)
+        np.bitwise_and.at(kept, repeating // 32, ~bits)
+        kept.flags.writeable = False
         return kept
 
     @property

@@ -22,6 +22,10 @@ from grammars.words import NO_NODE
 _MOST_FORCED: Final = 4096
 _MOST_STEPS: Final = 1 << 14
 """Tokens behind states of which a view keeps what they do."""
+_MOST_PLACES: Final = 1 << 12
+"""Places within or behind texts that must differ from others, of which a view keeps the rows,"""
+_MOST_STRUCK_BYTES: Final = 8 << 20
+"""and what rows of their own may take there."""
 _STEP_BYTES: Final = 400
 
 Complete = Callable[[int, "Used", bytes], bytes]
@@ -79,6 +83,9 @@ class MachineView(PatientView):
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self.plain_rows: dict[int, MaskRow] = {}
         """By state, rows from which nothing is ever struck where no text must differ from others."""
+        self.struck_rows: dict[tuple[int, Used, bytes | None], MaskRow] = {}
+        """By where cursors stood of late, where that matters, their rows."""
+        self._struck_bytes = 0
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
         self._with_begun_text: dict[int, tuple[int, ...]] = {}
         self._whole_texts: dict[int, dict[int, _Whole]] = {}
@@ -92,7 +99,8 @@ class MachineView(PatientView):
     @property
     def nbytes(self) -> int:
         """Memory of what this machine has built for itself."""
-        return self._masks.nbytes + self.machine.nbytes + self._walk.nbytes + _STEP_BYTES * len(self._steps)
+        steps = _STEP_BYTES * (len(self._steps) + len(self.struck_rows)) + self._struck_bytes
+        return self._masks.nbytes + self.machine.nbytes + self._walk.nbytes + steps
 
     @property
     def num_states(self) -> int:
@@ -137,6 +145,15 @@ class MachineView(PatientView):
         if found.begun is not None:
             self._with_begun_text[state] = found.begun
         return row
+
+    def keep_struck(self, where: tuple[int, Used, bytes | None], row: MaskRow) -> None:
+        """Remembers the row of a cursor for others that come to stand there."""
+        if row is not self._masks.known(where[0]):
+            self._struck_bytes += row.nbytes
+        if len(self.struck_rows) == _MOST_PLACES or self._struck_bytes > _MOST_STRUCK_BYTES:
+            self.struck_rows.clear()
+            self._struck_bytes = row.nbytes
+        self.struck_rows[where] = row
 
     def run(self, state: int, text: bytes) -> int:
         with self._lock:

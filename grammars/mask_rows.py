@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import mmap
+import threading
+from typing import Final
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from grammars.automaton import MaskRow
 
+_SLAB_BYTES: Final = 1 << 20
+"""Of address space; memory it takes as rows are written."""
+
 
 class MaskRows:
     """The rows of one view. Safe to share by threads."""
 
     def __init__(self, mask_words: int) -> None:
-        self._mask_words = mask_words
+        self._mask_words, self._growing = mask_words, threading.Lock()
         self._rows: dict[int, list[MaskRow]] = {}
         """By what `_digest` makes of them."""
         self._num_rows = 0
+        self._slab: NDArray[np.int32] = np.empty((0, mask_words), np.int32)
+        """[rows, mask_words] where the next rows go. Slabs are memory of their own, given back as they are thrown away:
+        among other things on the heap, rows would leave holes in it."""
+        self._num_left = 0
+        """Rows that the slab has room for."""
 
     def __len__(self) -> int:
         return self._num_rows
@@ -27,16 +39,30 @@ class MaskRows:
         return self._num_rows * (4 * self._mask_words + 300)
 
     def keep(self, row: NDArray[np.uint32] | MaskRow) -> MaskRow:
-        """The row that is stored, which may be this one: nobody may change it from now on."""
+        """The row that is stored, equal to the one given."""
         masks: MaskRow = row.view(np.int32)
         masks.flags.writeable = False
         alike = self._rows.setdefault(_digest(masks), [])
         for known in alike:
             if np.array_equal(known, masks):
                 return known
-        alike.append(masks)
-        self._num_rows += 1
-        return masks
+        with self._growing:
+            if not self._num_left:
+                self._slab = _slab(self._mask_words)
+                self._num_left = len(self._slab)
+            stored: MaskRow = self._slab[len(self._slab) - self._num_left]
+            self._num_left -= 1
+            self._num_rows += 1
+        stored[:] = masks
+        stored.flags.writeable = False
+        alike.append(stored)
+        return stored
+
+
+def _slab(mask_words: int) -> NDArray[np.int32]:
+    num_rows = max(1, _SLAB_BYTES // (4 * mask_words))
+    pages = mmap.mmap(-1, num_rows * 4 * mask_words, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, np.int32).reshape(num_rows, mask_words)
 
 
 @njit(cache=True, nogil=True)

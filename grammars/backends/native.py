@@ -13,6 +13,7 @@ from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse as parse_gbnf
 from grammars.ebnf.lark import parse as parse_lark
 from grammars.ebnf.network import Network
+from grammars.heap import give_back
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.documents import Documents
 from grammars.lazy_view import LazyCursor, LazyTokenView
@@ -78,9 +79,18 @@ class NativeBackend:
     def compile(
         self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
     ) -> NativeGrammar:
-        if isinstance(spec, Ebnf | Lark):
-            return self._compile_grammar(spec, time.monotonic() + deadline_s, record)
-        ends = time.monotonic() + deadline_s
+        began = time.monotonic()
+        try:
+            if isinstance(spec, Ebnf | Lark):
+                return self._compile_grammar(spec, began + deadline_s, record)
+            return self._compile_machine(spec, on_unsupported, began + deadline_s, record)
+        finally:
+            if time.monotonic() - began > _LONG_S:  # and left much behind that was thrown away since
+                give_back()
+
+    def _compile_machine(
+        self, spec: GrammarSpec, on_unsupported: OnUnsupported, ends: float, record: WalkRecord | None
+    ) -> NativeGrammar:
         documents = Documents(spec.schema) if isinstance(spec, JsonSchema) else None
         workshop = self._current()
         diagnostics: list[Diagnostic] = []
@@ -113,6 +123,12 @@ class NativeBackend:
             return self._workshop
 
 
+_LONG_S: Final = 0.1
+"""What compiling rarely takes."""
+_HEAP_OVERHEAD: Final = 1.35
+"""Resident memory over that of the objects, where grammars come and go: see `bench grammar-memory`."""
+
+
 class NativeGrammar:
     """An automaton seen through a vocabulary."""
 
@@ -130,7 +146,7 @@ class NativeGrammar:
     @property
     def nbytes(self) -> int:
         """Memory held now, with a share of what others hold as well; an estimate."""
-        return self.view.nbytes + (0 if self._workshop is None else self._workshop.share)
+        return int(_HEAP_OVERHEAD * (self.view.nbytes + (0 if self._workshop is None else self._workshop.share)))
 
     @property
     def num_rows(self) -> int:

@@ -36,6 +36,13 @@ class Finding(NamedTuple):
     """Of what is refused."""
 
 
+_AT_FAULT: Final = frozenset(
+    {"$ref", "$dynamicRef", "$recursiveRef", "unevaluatedItems", "unevaluatedProperties"}
+    | {"minItems", "minLength", "minProperties", "minContains"}
+)
+"""What may be refused when a schema is read: that it refers to itself in place, counts too far, or what it leaves."""
+
+
 class Diagnosis:
     """Looks at all subschemas that can apply, each once."""
 
@@ -88,10 +95,11 @@ class Diagnosis:
                 self._unread.append(error)
 
     def _refused(self, formula: Formula, keywords: Keywords) -> Iterator[GrammarError]:
-        try:
-            self._values.restricted(formula, Kind.NULL)
-        except GrammarError as error:  # it refers to itself in place
-            yield error
+        if not _AT_FAULT.isdisjoint(keywords.values):
+            try:
+                self._values.restricted(formula, Kind.NULL)
+            except GrammarError as error:
+                yield error
         for pattern, pointer in _patterns(keywords):
             try:
                 read_pattern(pattern)
