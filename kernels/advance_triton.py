@@ -18,7 +18,8 @@ def advance(states: torch.Tensor, token_ids: torch.Tensor, tables: GrammarTables
         tokens = tables.tokens
         _advance[(len(states),)](
             states, token_ids, tables.steps, tables.at_end, tables.mask_rows,
-            tokens.begins, tokens.content, tokens.is_end, after, mask_rows, missed, num_warps=1,
+            tokens.begins, tokens.content, tokens.is_end, after, mask_rows, missed,
+            num_warps=1, enable_fp_fusion=False,
         )  # fmt: skip
     return Advance(after, mask_rows, missed)
 
