@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 BENCHES = {
+    "device-steps": "Grammars stepped by the tables of a device, against the cursors of the host.",
     "grammar-memory": "What real schemas hold in memory, loaded in turn into a cache of a bounded size.",
     "grammar-walks": "Random texts under real schemas: dead ends, and whether what is finished is valid.",
     "hostile": "Hostile constraints on a real server, and a request that is decoded beside them.",
