@@ -274,6 +274,7 @@ class Objects:
         if state in met:
             return
         met.add(state)
+        self.spend(_STEPS_OF_CLAIM)
         if not touched:
             yield value, start
             return

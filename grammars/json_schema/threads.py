@@ -1,8 +1,8 @@
 """What is still asked of an open container: threads, each a conjunction that is decided while the container is read.
 
 The formula of a container is a Boolean combination of assertions about it. A *thread* is one way for it to come true:
-assertions that must hold, assertions that must fail, and disjunctions of which nothing read so far has to do with any
-part, so that the choice is still open. A container is as its formula asks if one of its threads is at the end.
+assertions that must hold, assertions that must fail, and disjunctions with all parts of which everything read so far
+agrees, so that the choice is still open. A container is as its formula asks if one of its threads is at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Thread(NamedTuple):
     """Which formula."""
     claims: frozenset[Claim]
     open: frozenset[Disjunction]
-    """Disjunctions none of whose parts was touched."""
+    """Disjunctions none of whose parts has failed."""
 
 
 class Conjunction(NamedTuple):
