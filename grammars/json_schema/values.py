@@ -18,9 +18,7 @@ from grammars.spec import Escapes, GrammarError
 class Values:
     """Of one schema, spelt in the arena of a lexis."""
 
-    def __init__(
-        self, reader: Reader, lexis: Lexis, *, max_digits: int | None = None, escapes: Escapes = "standard"
-    ) -> None:
+    def __init__(self, reader: Reader, lexis: Lexis, *, max_digits: int | None, escapes: Escapes) -> None:
         self.reader, self.formulas, self.arena = reader, reader.formulas, lexis.arena
         self.text_algebra, self.key_algebra = lexis.strings(escapes)
         self.number_algebra = lexis.numbers(max_digits)
