@@ -95,7 +95,11 @@ class Values:
             case Op.OR:
                 return algebra.any_of(self._evaluated(part, algebra) for part in formula.args)
             case Op.NOT:
-                return algebra.complement(self._evaluated(formula.args[0], algebra))
+                inner = formula.args[0]
+                if inner.op is Op.ASSERT:
+                    return algebra.complement(self._evaluated(inner, algebra))
+                parts = [self._evaluated(self.formulas.complement(part), algebra) for part in inner.args]
+                return algebra.all_of(sorted(parts, key=_tried_in_turn)) if inner.op is Op.OR else algebra.any_of(parts)
             case _:
                 assert isinstance(formula.assertion, StringAssertion)
                 return self._asserted(formula.assertion, algebra)
