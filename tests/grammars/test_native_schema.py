@@ -221,9 +221,8 @@ def test_what_is_left_to_validation_is_said_by_pointer() -> None:
 
 def test_subschemas_that_ask_for_the_same_are_read_as_one_unless_each_is_reported_on() -> None:
     few = {"type": "integer", "minimum": 3}
-    documents = Documents(
-        json.dumps({"properties": {"a": few | {"title": "first"}, "b": few, "c": few | {"const": 4}}})
-    )
+    properties = {"a": few | {"title": "first"}, "b": few, "c": few | {"const": 4}}
+    documents = Documents(json.dumps({"properties": properties}))
     for each_alone, num_formulas in (False, 2), (True, 3):
         reader = Reader(documents, Formulas(), assert_format=True, each_alone=each_alone)
         read = {reader.child(documents.root, (), "properties", key) for key in "abc"}
