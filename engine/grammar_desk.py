@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -61,17 +63,24 @@ class GrammarDesk(Generic[Ticket]):
         self._is_busy = is_busy
         self._max_wait_s = max_wait_s
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="grammar")
+        self._working: set[int] = set()
+        """The compiler's threads that are at work."""
         self._done: queue.SimpleQueue[_Order[Ticket]] = queue.SimpleQueue()
         self._orders: dict[tuple[GrammarSpec, CompileOptions], _Order[Ticket]] = {}
         self._pending: dict[Ticket, _Order[Ticket]] = {}
 
     def warm(self) -> None:
         """Starts the compiler's workers in the background, so that no request waits for their imports."""
-        self._threads.submit(self.compiler.warm)
+        self._threads.submit(self._warm)
 
     @property
     def num_pending(self) -> int:
         return len(self._pending)
+
+    @property
+    def num_working(self) -> int:
+        """Threads that compile right now, each of which keeps a core busy."""
+        return len(self._working)
 
     def submit(self, ticket: Ticket, spec: GrammarSpec, options: CompileOptions) -> Served[Ticket] | None:
         """The grammar at once where it is cached; otherwise None, and `poll` gives it later."""
@@ -131,5 +140,17 @@ class GrammarDesk(Generic[Ticket]):
     def _compile(self, spec: GrammarSpec, options: CompileOptions, begin_before: float) -> CompiledGrammar:
         if time.monotonic() > begin_before:
             raise NoThreadFree(f"other grammars were being compiled for {self._max_wait_s:g} s; try again later")
-        with courteous(self._is_busy):
+        with self._at_work(), courteous(self._is_busy):
             return self.compiler.compile(spec, options)
+
+    def _warm(self) -> None:
+        with self._at_work():
+            self.compiler.warm()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._working.add(threading.get_ident())
+        try:
+            yield
+        finally:
+            self._working.discard(threading.get_ident())

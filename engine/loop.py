@@ -298,7 +298,7 @@ class EngineLoop:
         started = time.perf_counter()
         sampled, is_decode = plan.sampled, plan.is_decode
         try:
-            logits = self._runner.forward(build_batch(plan))
+            logits = self._runner.forward(build_batch(plan), num_taken=self._desk.num_working)
             rows, held = self._mask_rows(sampled)
             if held:
                 kept = [i for i, sequence in enumerate(sampled) if sequence not in held]

@@ -20,7 +20,7 @@ class Runner:
     def __init__(self, config: ResolvedConfig) -> None:
         self.config = config
         device, dtype = config.torch_device, config.torch_dtype
-        numba.set_num_threads(min(config.num_threads, numba.config.NUMBA_NUM_THREADS))
+        self._num_threads = 0
         with torch.inference_mode():
             self.model, model_config = load_model(config.folder, device, dtype, max_len=config.max_model_len)
             self.pool = KvPool(model_config, _num_slots(config), dtype, device)
@@ -28,8 +28,8 @@ class Runner:
             config.attention_backend, self.pool, model_config.num_heads, model_config.sliding_windows
         )
         self.forward(_rehearsal())
-        # Only now: Numba's OpenMP layer sets the count of the library they share when it first runs.
-        torch.set_num_threads(config.num_threads)
+        # Once more: Numba's OpenMP layer sets the count of the library they share when it first runs.
+        torch.set_num_threads(self._num_threads)
 
     @property
     def info(self) -> EngineInfo:
@@ -46,14 +46,22 @@ class Runner:
             num_parameters=model.num_parameters,
         )
 
-    def forward(self, batch: ForwardBatch) -> torch.Tensor:
+    def forward(self, batch: ForwardBatch, *, num_taken: int = 0) -> torch.Tensor:
         """Logits [num_sampled, vocab_size] float32 of the rows `batch.logits_indices`, on the runner's device.
 
         Writes this step's keys and values to the pool; reads those of the batch's contexts, which earlier steps wrote.
+        `num_taken`: cores that others keep busy. A thread that must share its core makes all the others wait for it.
         """
+        self._use_threads(max(1, self.config.num_threads - num_taken))
         with torch.inference_mode():
             self._attention.begin(batch)
             return self.model.forward(batch, self._attention)
+
+    def _use_threads(self, num_threads: int) -> None:
+        if num_threads != self._num_threads:
+            numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
+            torch.set_num_threads(num_threads)
+            self._num_threads = num_threads
 
 
 def _rehearsal() -> ForwardBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent.futures import Future
@@ -311,10 +312,11 @@ def check_size(spec: GrammarSpec) -> None:
     limit, num_bytes = MAX_TEXT_BYTES[kind], sum(len(text.encode("utf-8", "replace")) for text in texts)
     if num_bytes > limit:
         raise GrammarError("grammar_too_large", f"The {kind} measures {num_bytes} bytes; {limit} are allowed.")
-    if any("\ud800" <= char <= "\udfff" for text in texts for char in text if not text.isascii()):
+    if any(_SURROGATE.search(text) for text in texts if not text.isascii()):
         raise GrammarError(_INVALID[kind], "The specification holds a lone surrogate, which is no character.")
 
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INVALID: Final[dict[str, ErrorCode]] = {
     "json_schema": "invalid_schema",
     "regex": "invalid_regex",

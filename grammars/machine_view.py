@@ -148,11 +148,11 @@ class MachineView(PatientView):
 
     def keep_struck(self, where: tuple[int, Used, bytes | None], row: MaskRow) -> None:
         """Remembers the row of a cursor for others that come to stand there."""
-        if row is not self._masks.known(where[0]):
-            self._struck_bytes += row.nbytes
-        if len(self.struck_rows) == _MOST_PLACES or self._struck_bytes > _MOST_STRUCK_BYTES:
+        own = 0 if row is self._masks.known(where[0]) else row.nbytes
+        if len(self.struck_rows) == _MOST_PLACES or self._struck_bytes + own > _MOST_STRUCK_BYTES:
             self.struck_rows.clear()
-            self._struck_bytes = row.nbytes
+            self._struck_bytes = 0
+        self._struck_bytes += own
         self.struck_rows[where] = row
 
     def run(self, state: int, text: bytes) -> int:

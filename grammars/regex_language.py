@@ -48,10 +48,6 @@ class RegexLanguage:
         self.any_char = chars(ANY_CHAR)
         self.any_text = arena.repeat(self.any_char)
         arena.absorb(self.any_text)
-        self._known: dict[tuple[int, _Rest, bool], int] = {}
-        """What the nodes of the tree that is read were found to be, by `id`."""
-        self._looking: dict[int, bool] = {}
-        """Of nodes of this tree, by `id`, whether they look around."""
 
     def whole(self, pattern: str) -> int:
         """The texts that match as a whole. Raises GrammarError with line and column."""
@@ -59,32 +55,26 @@ class RegexLanguage:
 
     def whole_tree(self, tree: Node) -> int:
         """The texts that a pattern matches as a whole, given what `read_pattern` made of it."""
-        self._forget()
-        return self._read(tree, _Rest(EMPTY, EMPTY), at_start=True)
+        return _Reading(self._arena, self._chars, self.any_text).read(tree, _Rest(EMPTY, EMPTY), at_start=True)
 
     def anywhere(self, pattern: str) -> int:
         """The texts that hold a match, as `pattern` in JSON Schema has it. Raises GrammarError with line and column."""
         tree, rest = read_pattern(pattern, self._dialect), _Rest(self.any_text, self.any_text)
-        self._forget()
-        first = self._read(tree, rest, at_start=True)
-        later = self._read(tree, rest, at_start=False)
-        return self._arena.union(first, self._arena.concat(self._some_text(), later))
+        reading = _Reading(self._arena, self._chars, self.any_text)
+        first = reading.read(tree, rest, at_start=True)
+        later = reading.read(tree, rest, at_start=False)
+        return self._arena.union(first, self._arena.concat(self.any_char, self.any_text, later))
 
-    def _forget(self) -> None:
-        self._known.clear()
-        self._looking.clear()
 
-    def _looks_around(self, node: Node) -> bool:
-        found = self._looking.get(id(node))
-        if found is None:
-            inside = any(map(self._looks_around, parts_of(node)))
-            found = self._looking[id(node)] = inside or isinstance(node, Start | End | Ahead)
-        return found
+class _Reading:
+    """The reading of one tree, equal parts of which are one object."""
 
-    def _some_text(self) -> int:
-        return self._arena.concat(self.any_char, self.any_text)
+    def __init__(self, arena: ByteRegexes, chars: Callable[[Ranges], int], any_text: int) -> None:
+        self._arena, self._chars, self._any_text = arena, chars, any_text
+        self._known: dict[tuple[int, _Rest, bool], int] = {}
+        """What the nodes were found to be, by `id`."""
 
-    def _read(self, node: Node, rest: _Rest, *, at_start: bool) -> int:
+    def read(self, node: Node, rest: _Rest, *, at_start: bool) -> int:
         """The texts of `node` followed by `rest`."""
         key = id(node), rest, at_start
         found = self._known.get(key)
@@ -102,28 +92,28 @@ class RegexLanguage:
                     rest = self._pair(part, rest, at_start)
                 return rest.at_start if at_start else rest.later
             case Union(parts):
-                return arena.union(*(self._read(part, rest, at_start=at_start) for part in parts))
+                return arena.union(*(self.read(part, rest, at_start=at_start) for part in parts))
             case Start():
                 return rest.at_start if at_start else NOTHING
             case End():
                 return EMPTY if arena.accepts(rest.at_start if at_start else rest.later) else NOTHING
             case Ahead(body, negative, _):
-                open_end = _Rest(self.any_text, self.any_text)
-                seen = self._read(body, open_end, at_start=at_start)
+                open_end = _Rest(self._any_text, self._any_text)
+                seen = self.read(body, open_end, at_start=at_start)
                 after = rest.at_start if at_start else rest.later
                 return arena.intersection(arena.complement(seen) if negative else seen, after)
             case Repeat():
                 return self._read_repeat(node, rest, at_start=at_start)
 
     def _pair(self, node: Node, rest: _Rest, at_start: bool) -> _Rest:
-        later = self._read(node, rest, at_start=False)
-        return _Rest(self._read(node, rest, at_start=True) if at_start else later, later)
+        later = self.read(node, rest, at_start=False)
+        return _Rest(self.read(node, rest, at_start=True) if at_start else later, later)
 
     def _read_repeat(self, node: Repeat, rest: _Rest, *, at_start: bool) -> int:
         arena = self._arena
-        if self._looks_around(node.body):
+        if _is_unrolled(node) and looks_around(node.body):
             return self._unrolled(node, rest, at_start=at_start)
-        repeated = arena.repeat(self._read(node.body, _Rest(EMPTY, EMPTY), at_start=False), node.least, node.most)
+        repeated = arena.repeat(self.read(node.body, _Rest(EMPTY, EMPTY), at_start=False), node.least, node.most)
         if not at_start or rest.at_start == rest.later or not arena.accepts(repeated):
             return arena.concat(repeated, rest.later)
         moved = arena.intersection(repeated, arena.complement(EMPTY))
@@ -131,7 +121,7 @@ class RegexLanguage:
 
     def _unrolled(self, node: Repeat, rest: _Rest, *, at_start: bool) -> int:
         """A repeat of something that looks around, its rounds written out."""
-        assert node.most is not None, "many rounds were refused"
+        assert node.most is not None
         made = rest
         for left in range(node.most, 0, -1):
             once_more = self._pair(node.body, made, at_start)
@@ -157,10 +147,15 @@ def read_pattern(pattern: str, dialect: Dialect = ECMA) -> Node:
     return tree
 
 
+def _is_unrolled(node: Repeat) -> bool:
+    """Whether its rounds are written out if something in them looks around, which is refused of others."""
+    return node.most is not None and node.most <= _MOST_UNROLLED
+
+
 def _repeats_a_look(node: Node) -> bool:
     """Whether something that looks around comes in more rounds than are written out."""
     match node:
-        case Repeat(body, _, most) if most is None or most > _MOST_UNROLLED:
+        case Repeat(body) if not _is_unrolled(node):
             return looks_around(body)
         case _:
             return any(map(_repeats_a_look, parts_of(node)))

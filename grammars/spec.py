@@ -101,7 +101,7 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def canonical(spec: GrammarSpec) -> GrammarSpec:
-    """The same language in one spelling: JSON text is re-serialised without insignificant whitespace.
+    """The same language in one spelling: JSON text is written without insignificant whitespace.
 
     Text that is not JSON, or not Unicode, is left as it is, for the compiler to refuse with a position.
     """
@@ -141,10 +141,8 @@ def spec_len(spec: GrammarSpec) -> int:
 
 def _compact_json(text: str) -> str:
     try:
-        compact = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        compact.encode()  # fails on half a surrogate pair
-        return compact
-    except (ValueError, RecursionError):
+        return msgspec.json.format(text, indent=-1)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
 
 

@@ -100,7 +100,8 @@ class NativeBackend:
             diagnostics.extend(found)
             return machine, complete
 
-        return NativeGrammar(workshop.build(make, ends, record), diagnostics, workshop)
+        source_bytes = _BYTES_OF_CHAR * len(spec.schema) if isinstance(spec, JsonSchema) else 0
+        return NativeGrammar(workshop.build(make, ends, record), diagnostics, workshop, source_bytes)
 
     def _compile_grammar(self, spec: Ebnf | Lark, ends: float, record: WalkRecord | None) -> NativeGrammar:
         """In an arena of its own, for the expressions of one grammar are of no use to another."""
@@ -125,6 +126,8 @@ class NativeBackend:
 
 _LONG_S: Final = 0.1
 """What compiling rarely takes."""
+_BYTES_OF_CHAR: Final = 50
+"""Memory of what is read of a schema, its documents, formulas and keys, by the characters of its text."""
 _HEAP_OVERHEAD: Final = 1.35
 """Resident memory over that of the objects, where grammars come and go: see `bench grammar-memory`."""
 
@@ -133,10 +136,15 @@ class NativeGrammar:
     """An automaton seen through a vocabulary."""
 
     def __init__(
-        self, view: MachineView | LazyTokenView, diagnostics: list[Diagnostic], workshop: Workshop | None = None
+        self,
+        view: MachineView | LazyTokenView,
+        diagnostics: list[Diagnostic],
+        workshop: Workshop | None = None,
+        source_bytes: int = 0,
     ) -> None:
-        """`workshop` is that in which the view was made, if it shares one with others."""
-        self.view, self.diagnostics, self._workshop = view, diagnostics, workshop
+        """`workshop` is that in which the view was made, if it shares one with others; `source_bytes` what is kept of a
+        schema beside the view."""
+        self.view, self.diagnostics, self._workshop, self._source_bytes = view, diagnostics, workshop, source_bytes
 
     @property
     def num_states(self) -> int:
@@ -146,7 +154,8 @@ class NativeGrammar:
     @property
     def nbytes(self) -> int:
         """Memory held now, with a share of what others hold as well; an estimate."""
-        return int(_HEAP_OVERHEAD * (self.view.nbytes + (0 if self._workshop is None else self._workshop.share)))
+        share = 0 if self._workshop is None else self._workshop.share
+        return int(_HEAP_OVERHEAD * (self.view.nbytes + share + self._source_bytes))
 
     @property
     def num_rows(self) -> int:

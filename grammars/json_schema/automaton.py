@@ -96,20 +96,30 @@ def keyword_findings(
     Nothing is left to anybody: a keyword that cannot be enforced is `refused`, whatever the options say.
     """
     documents = Documents(text, default_draft=default_draft)
-    _, _, diagnosis = _read(documents, lexis, options)
+    _, _, diagnosis = _read(documents, lexis, options, each_alone=True)
     return documents.root.draft, list(diagnosis.findings())
 
 
 def _read(
-    documents: Documents, lexis: Lexis, options: SchemaOptions, ignored: Collection[str] = ()
+    documents: Documents,
+    lexis: Lexis,
+    options: SchemaOptions,
+    *,
+    ignored: Collection[str] = (),
+    each_alone: bool = False,
 ) -> tuple[Values, Inhabited, Diagnosis]:
-    """What a schema says of values, whether there are any, and what cannot be enforced. `ignored`: as in `Reader`."""
+    """What a schema says of values, whether there are any, and what cannot be enforced.
+
+    `ignored`, `each_alone`: as in `Reader`.
+    """
     reader = Reader(
         documents,
         Formulas(),
         assert_format=options.assert_format,
         only_listed=options.unlisted_properties == "omit",
         ignored=ignored,
+        each_alone=each_alone,
+        spend=lexis.arena.spend,
     )
     values = Values(reader, lexis, max_digits=options.max_digits, escapes=options.escapes)
     inhabited = Inhabited(values, options.property_order)

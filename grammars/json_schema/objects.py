@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
@@ -88,7 +89,7 @@ class Objects:
         self._universes: dict[frozenset[ObjectAssertion], Universe] = {}
         self._asked: dict[tuple[ObjectAssertion, Key, Universe], Formula] = {}
         self._touched: dict[tuple[Disjunction, Key, Universe], bool] = {}
-        self._possible: dict[tuple[frozenset[Claim], Universe], int] = {}
+        self._possible: dict[tuple[frozenset[Claim], Universe], list[int]] = {}
         self._live: dict[tuple[Conjunction, Universe, Place], bool] = {}
         self._edges: dict[tuple[ObjectFrame, Key], tuple[Edge, ...]] = {}
         self._exclusive: dict[tuple[ObjectAssertion, ObjectAssertion], bool] = {}
@@ -124,7 +125,7 @@ class Objects:
             (thread,) = frame.threads
             if not thread.open and all(claim.positive for claim in thread.claims):
                 return self._simply_named(thread, universe, place)
-        free = (i for i in range(len(universe.keys)) if self._is_free(i, place))
+        free = self._free(range(len(universe.keys)), place)
         return [i for i in free if self._may_come(frame, universe.keys[i])]
 
     def others(self, frame: ObjectFrame) -> dict[KeyClass, Texts]:
@@ -419,6 +420,13 @@ class Objects:
             return next((members for members in found if members is not None), None)
         return _Completion(self, conjunction, universe, place).found()
 
+    def _free(self, keys: Sequence[int], place: Place) -> Sequence[int]:
+        """Those of ascending keys that may come next as far as order is concerned, each once."""
+        if not self._any_order:
+            return keys[bisect_left(keys, place.position) :]
+        seen = place.seen.to_bytes(place.seen.bit_length() // 8 + 1, "little")  # to shift it for each key takes long
+        return [i for i in keys if i >> 3 >= len(seen) or not seen[i >> 3] >> (i & 7) & 1]
+
     def _is_free(self, i: int, place: Place) -> bool:
         return not place.seen >> i & 1 if self._any_order else i >= place.position
 
@@ -426,9 +434,9 @@ class Objects:
 
     def _simply_named(self, thread: Thread, universe: Universe, place: Place) -> list[int]:
         """The named keys that may come next where all that matters is which are required."""
-        possible = self._possible_keys(thread.claims, universe)
+        possible = self._free(self._possible_keys(thread.claims, universe), place)
         if self._any_order:
-            return [i for i in range(len(universe.keys)) if possible >> i & 1 and not place.seen >> i & 1]
+            return list(possible)
         required = {
             universe.index[key]
             for claim in thread.claims
@@ -436,16 +444,18 @@ class Objects:
             for key in claim.assertion.required
         }
         last = min((i for i in required if i >= place.position), default=len(universe.keys) - 1)
-        return [i for i in range(place.position, last + 1) if possible >> i & 1]
+        return list(possible[: bisect_right(possible, last)])
 
-    def _possible_keys(self, claims: frozenset[Claim], universe: Universe) -> int:
-        """[bits by key] the keys for which there is a value."""
+    def _possible_keys(self, claims: frozenset[Claim], universe: Universe) -> list[int]:
+        """The keys for which there is a value, ascending."""
         known = self._possible.get((claims, universe))
         if known is None:
-            known, doubts = 0, self.num_doubts
+            known, doubts = [], self.num_doubts
             for i, key in enumerate(universe.keys):
+                self.spend(1)
                 value = self._formulas.all_of(self._asks(c.assertion, key, universe) for c in claims)  # type: ignore[arg-type]
-                known |= self._has_value(value) << i
+                if self._has_value(value):
+                    known.append(i)
             if doubts == self.num_doubts:
                 self._possible[claims, universe] = known
         return known

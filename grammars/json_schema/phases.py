@@ -304,12 +304,10 @@ class JsonPhases:
         """The trie of a universe's keys, each labelled with its index."""
         root = self._universe_roots.get(universe)
         if root is None:
-            self._objects.spend(len(universe.keys))
-            words = [
-                (form + b'"', i)
-                for i, key in enumerate(universe.keys)
-                for form in self._values.key_algebra.spellings(key)
-            ]
+            words = list[tuple[bytes, int]]()
+            for i, key in enumerate(universe.keys):
+                self._objects.spend(1)
+                words += [(form + b'"', i) for form in self._values.key_algebra.spellings(key)]
             root = self._universe_roots[universe] = self._words.add(words) if words else NO_NODE
         return root
 

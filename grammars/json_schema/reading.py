@@ -6,7 +6,7 @@ down to draft 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
@@ -33,6 +33,7 @@ from grammars.json_schema.formula import (
     Unique,
     parts_of,
 )
+from grammars.json_schema.keywords import ANNOTATIONS
 from grammars.spec import ErrorCode, GrammarError
 
 _KINDS: Final = {
@@ -60,6 +61,9 @@ _OBJECT: Final = frozenset(
     }
 )
 _ARRAY: Final = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"})
+_BRIEF: Final = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+"""Keywords that speak of nothing below a value, and are never refused."""
+_STEPS_OF_SUBSCHEMA: Final = 5
 
 
 class Keywords:
@@ -102,12 +106,16 @@ class Reader:
         assert_format: bool,
         only_listed: bool = False,
         ignored: Collection[str] = (),
+        each_alone: bool = False,
+        spend: Callable[[int], None] = lambda steps: None,
     ) -> None:
         """`only_listed`: of an object whose schema lists properties and does not speak of others, no others are
         written, and what a discriminator tells apart always is. `ignored`: the pointers of keywords that are left to
-        somebody else.
+        somebody else. `each_alone`: every subschema is a SCHEMA formula, though others ask for the same. `spend` is
+        told of steps, as in `ByteRegexes`.
         """
         self.documents, self.formulas = documents, formulas
+        self._each_alone, self._spend = each_alone, spend
         self._only_listed, self._ignored = only_listed, ignored
         self.narrowed: dict[str, str] = {}
         """By pointer of a keyword, or of where it would stand: what is not written though it would be valid."""
@@ -404,10 +412,25 @@ class Reader:
         return self._schema(self.documents.child(node, *tokens), scope)
 
     def _schema(self, node: Node, scope: Scope) -> Formula:
+        self._spend(_STEPS_OF_SUBSCHEMA)
+        if not self._each_alone and isinstance(node.value, dict) and _is_brief(node.value, node.resource.shapes):
+            return self.formulas.all_of(self.assertions(self.keywords(node), scope))
         resource = node.resource
         if (resource.dynamic_anchors or resource.recursive_anchor) and resource not in scope:
             scope = (*scope, resource)
         return self.formulas.schema(node, scope)
+
+
+def _is_brief(keywords: Iterable[str], known: Container[str]) -> bool:
+    """Whether a schema asks for a type or a number in bounds, and for nothing else.
+
+    What it means is soon read, and equal for the many subschemas of a document that ask for the same. `known`: the
+    keywords that mean something, but for `const`.
+    """
+    return all(
+        keyword in _BRIEF or keyword in ANNOTATIONS or (keyword != "const" and keyword not in known)
+        for keyword in keywords
+    )
 
 
 def _least(keywords: Keywords, keyword: str, default: int = 0) -> int:

@@ -90,7 +90,7 @@ class _Cases:
             for branch in branches:
                 yield self._of(branch)
         for branches in reader.disjunctions(keywords, scope):
-            yield list(self._some(branches))
+            yield list(self._some(branches, keywords.pointer("anyOf")))
         if "oneOf" in keywords:
             branches = reader.below(keywords, scope, "oneOf")
             yield [
@@ -106,7 +106,7 @@ class _Cases:
             applied = [self._joined(Case(reader.has(key)), case) for case in self._of(dependent)]
             yield [Case(reader.lacks(key)), *applied]
 
-    def _some(self, branches: list[Formula]) -> Iterator[Case]:
+    def _some(self, branches: list[Formula], pointer: str) -> Iterator[Case]:
         """Every set of branches that may hold together, but for those that evaluate nothing."""
         by_branch = [self._of(branch) for branch in branches]
         covering = [found for found in by_branch if not all(case.covers_nothing() for case in found)]
@@ -114,7 +114,6 @@ class _Cases:
         if silent:
             yield Case(self._formulas.any_of(silent))
         if 2 ** len(covering) > _MOST_CASES:
-            pointer = branches[0].schema[0].pointer
             message = "`unevaluated...` beside so many alternatives is not supported: more than 256 cases."
             raise GrammarError("unsupported_schema", message, pointer=pointer)
         subsets = chain.from_iterable(combinations(covering, size) for size in range(1, len(covering) + 1))

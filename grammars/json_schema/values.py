@@ -18,9 +18,7 @@ from grammars.spec import Escapes, GrammarError
 class Values:
     """Of one schema, spelt in the arena of a lexis."""
 
-    def __init__(
-        self, reader: Reader, lexis: Lexis, *, max_digits: int | None = None, escapes: Escapes = "standard"
-    ) -> None:
+    def __init__(self, reader: Reader, lexis: Lexis, *, max_digits: int | None, escapes: Escapes) -> None:
         self.reader, self.formulas, self.arena = reader, reader.formulas, lexis.arena
         self.text_algebra, self.key_algebra = lexis.strings(escapes)
         self.number_algebra = lexis.numbers(max_digits)
@@ -97,7 +95,11 @@ class Values:
             case Op.OR:
                 return algebra.any_of(self._evaluated(part, algebra) for part in formula.args)
             case Op.NOT:
-                return algebra.complement(self._evaluated(formula.args[0], algebra))
+                inner = formula.args[0]
+                if inner.op is Op.ASSERT:
+                    return algebra.complement(self._evaluated(inner, algebra))
+                parts = [self._evaluated(self.formulas.complement(part), algebra) for part in inner.args]
+                return algebra.all_of(sorted(parts, key=_tried_in_turn)) if inner.op is Op.OR else algebra.any_of(parts)
             case _:
                 assert isinstance(formula.assertion, StringAssertion)
                 return self._asserted(formula.assertion, algebra)

@@ -173,10 +173,10 @@ async def test_a_forward_pass_that_raises_ends_its_batch_and_the_engine_goes_on(
     await engine.flush()
     forward = Runner.forward
 
-    def failing(runner: Runner, batch: ForwardBatch) -> torch.Tensor:
+    def failing(runner: Runner, batch: ForwardBatch, *, num_taken: int) -> torch.Tensor:
         if POISON in batch.token_ids:
             raise RuntimeError("out of memory")
-        return forward(runner, batch)
+        return forward(runner, batch, num_taken=num_taken)
 
     monkeypatch.setattr(Runner, "forward", failing)
     poisoned = [request(f"bad{i}", prompt=[*PROMPT, POISON, i]) for i in range(3)]
@@ -196,8 +196,8 @@ async def test_logits_of_nan_end_the_one_request_they_are_for(
 ) -> None:
     forward = Runner.forward
 
-    def poisoning(runner: Runner, batch: ForwardBatch) -> torch.Tensor:
-        logits = forward(runner, batch)
+    def poisoning(runner: Runner, batch: ForwardBatch, *, num_taken: int) -> torch.Tensor:
+        logits = forward(runner, batch, num_taken=num_taken)
         for row, last in enumerate(batch.logits_indices):
             if batch.token_ids[last] == POISON:
                 logits[row] = torch.nan

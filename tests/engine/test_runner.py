@@ -62,6 +62,20 @@ def test_steps_in_any_order_leave_no_trace_in_each_other(folder: Path) -> None:
     assert torch.equal(run(), first)
 
 
+@pytest.mark.parametrize("num_tokens", [1, 7, 200])
+def test_cores_that_others_keep_busy_are_left_to_them_and_change_no_bit(folder: Path, num_tokens: int) -> None:
+    runner = Runner(resolve_config(config(folder, num_threads=2)))
+    packed = PackedSequences(512)
+    packed.add([3] * num_tokens)
+    batch = packed.batch([(0, num_tokens)])
+    alone = runner.forward(batch)
+    assert torch.get_num_threads() == 2
+    for num_taken in (1, 5):
+        assert torch.equal(runner.forward(batch, num_taken=num_taken), alone)
+        assert torch.get_num_threads() == 1
+    assert torch.equal(runner.forward(batch), alone)
+
+
 def test_auto_dtype_is_the_models_and_float16_becomes_float32_on_a_cpu(folder: Path, tmp_path: Path) -> None:
     assert resolve_config(config(folder)).model.dtype == "float16"
     assert resolve_config(config(folder)).dtype == "float32"

@@ -57,6 +57,11 @@ def test_one_language_in_two_spellings_is_one_grammar(own: GrammarCompiler) -> N
     assert own.grammars() == [first]
 
 
+def test_a_name_that_occurs_twice_in_a_schema_is_refused_rather_than_one_of_them_left_out(own: GrammarCompiler) -> None:
+    with pytest.raises(GrammarError, match='"type" occurs twice'):
+        own.compile(JsonSchema('{"type": "null", "type": "string"}'), CompileOptions(backend="native"))
+
+
 def test_errors_are_shared_but_not_kept(own: GrammarCompiler) -> None:
     for _ in range(2):
         with pytest.raises(GrammarError):

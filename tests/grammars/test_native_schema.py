@@ -17,7 +17,9 @@ from grammars.build_lock import BuildLock
 from grammars.byte_regex import FuelError
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.documents import Documents
+from grammars.json_schema.formula import Formulas
 from grammars.json_schema.lexis import Lexis
+from grammars.json_schema.reading import Reader
 from grammars.machine_view import MachineView
 from grammars.spec import GrammarError
 from grammars.token_masks import TokenMasks
@@ -183,6 +185,12 @@ def test_whitespace_stands_where_the_policy_says(whitespace: Any, accepted: list
             "unsupported_schema",
             "/uniqueItems",
         ),
+        (
+            {"anyOf": [True, *({"required": [f"a{i}"], "properties": {f"a{i}": True}} for i in range(9))]}
+            | {"unevaluatedProperties": False},
+            "unsupported_schema",
+            "/anyOf",
+        ),
     ],
 )
 def test_what_cannot_be_enforced_is_refused_by_pointer(schema: Any, code: str, pointer: str) -> None:
@@ -209,6 +217,16 @@ def test_what_is_left_to_validation_is_said_by_pointer() -> None:
     ]
     assert machine.accepts(machine.run(machine.start(), b"[1, 1]"))
     assert not machine.accepts(machine.run(machine.start(), b"[1, 1, 1]"))
+
+
+def test_subschemas_that_ask_for_the_same_are_read_as_one_unless_each_is_reported_on() -> None:
+    few = {"type": "integer", "minimum": 3}
+    properties = {"a": few | {"title": "first"}, "b": few, "c": few | {"const": 4}}
+    documents = Documents(json.dumps({"properties": properties}))
+    for each_alone, num_formulas in (False, 2), (True, 3):
+        reader = Reader(documents, Formulas(), assert_format=True, each_alone=each_alone)
+        read = {reader.child(documents.root, (), "properties", key) for key in "abc"}
+        assert len(read) == num_formulas
 
 
 def test_recursion_that_never_ends_is_told_from_one_that_can() -> None:
