@@ -25,7 +25,7 @@ def advance(states: torch.Tensor, token_ids: torch.Tensor, tables: GrammarTables
 
 
 @triton.jit
-def _advance(  # type: ignore[no-untyped-def]
+def _advance(
     states, token_ids, steps, at_end, mask_rows, begins, content, is_end, after, rows_after, missed
 ):  # fmt: skip
     row = tl.program_id(0)
@@ -39,9 +39,7 @@ def _advance(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def step_by_token(  # type: ignore[no-untyped-def]
-    state, token, steps, at_end, mask_rows, begins, content, is_end
-):
+def step_by_token(state, token, steps, at_end, mask_rows, begins, content, is_end):
     """State, mask row and whether it missed, after a token: a few loads that wait for each other, out of L2."""
     at, stop = tl.load(begins + token), tl.load(begins + token + 1)
     here = tl.where(at < stop, tl.maximum(state, 0), 0)

@@ -1,20 +1,26 @@
-"""Picks the implementation of each kernel that suits a device."""
+"""Picks the implementation of each kernel that suits a device: the reference on a CPU, its Triton twin on CUDA."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 import torch
 
-from kernels.grammar_tables import Advance, GrammarTables
-from kernels.sample_inputs import LogitEdits, SampleResult, SamplingTensors
+from kernels.grammar_tables import Advance, BuiltMasks, GrammarTables
+from kernels.paged_inputs import PagedBatch
+from kernels.sample_inputs import GrammarStep, LogitEdits, SampleResult, SamplingTensors
 
 
 class MaskedSample(Protocol):
     """See `kernels.masked_sample.masked_sample`."""
 
     def __call__(
-        self, logits: torch.Tensor, sampling: SamplingTensors, edits: LogitEdits | None = None
+        self,
+        logits: torch.Tensor,
+        sampling: SamplingTensors,
+        edits: LogitEdits | None = None,
+        grammar: GrammarStep | None = None,
     ) -> SampleResult: ...
 
 
@@ -24,17 +30,38 @@ class AdvanceStates(Protocol):
     def __call__(self, states: torch.Tensor, token_ids: torch.Tensor, tables: GrammarTables) -> Advance: ...
 
 
-def advance_for(device: torch.device) -> AdvanceStates:
-    """As `masked_sample_for`."""
-    if device.type == "cpu":
-        from kernels.advance import advance
+class BuildMasks(Protocol):
+    """See `kernels.build_masks.build_masks`."""
 
-        return advance
-    if device.type == "cuda":
-        from kernels.advance_triton import advance as advance_triton
+    def __call__(self, states: torch.Tensor, tables: GrammarTables) -> BuiltMasks: ...
 
-        return advance_triton
-    raise ValueError(f"advance runs on cpu and cuda, not on {device.type}")
+
+class PagedAttention(Protocol):
+    """See `kernels.paged_attention.paged_attention`."""
+
+    def __call__(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        batch: PagedBatch,
+        *,
+        window: int | None = None,
+    ) -> torch.Tensor: ...
+
+
+class StoreKv(Protocol):
+    """See `kernels.store_kv.store_kv`."""
+
+    def __call__(
+        self, key: torch.Tensor, value: torch.Tensor, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> None: ...
+
+
+class SparseLmHead(Protocol):
+    """See `kernels.sparse_lm_head.sparse_lm_head`."""
+
+    def __call__(self, hidden: torch.Tensor, weight: torch.Tensor, mask_rows: torch.Tensor) -> torch.Tensor: ...
 
 
 def masked_sample_for(device: torch.device) -> MaskedSample:
@@ -42,12 +69,36 @@ def masked_sample_for(device: torch.device) -> MaskedSample:
 
     Raises ValueError for a kind of device that no implementation serves.
     """
-    if device.type == "cpu":
-        from kernels.masked_sample import masked_sample
+    return cast(MaskedSample, _implementation("masked_sample", device))
 
-        return masked_sample
-    if device.type == "cuda":
-        from kernels.masked_sample_triton import masked_sample as masked_sample_triton
 
-        return masked_sample_triton
-    raise ValueError(f"masked_sample runs on cpu and cuda, not on {device.type}")
+def advance_for(device: torch.device) -> AdvanceStates:
+    """As `masked_sample_for`."""
+    return cast(AdvanceStates, _implementation("advance", device))
+
+
+def build_masks_for(device: torch.device) -> BuildMasks:
+    """As `masked_sample_for`."""
+    return cast(BuildMasks, _implementation("build_masks", device))
+
+
+def paged_attention_for(device: torch.device) -> PagedAttention:
+    """As `masked_sample_for`."""
+    return cast(PagedAttention, _implementation("paged_attention", device))
+
+
+def store_kv_for(device: torch.device) -> StoreKv:
+    """As `masked_sample_for`."""
+    return cast(StoreKv, _implementation("store_kv", device))
+
+
+def sparse_lm_head_for(device: torch.device) -> SparseLmHead:
+    """As `masked_sample_for`."""
+    return cast(SparseLmHead, _implementation("sparse_lm_head", device))
+
+
+def _implementation(name: str, device: torch.device) -> Any:
+    modules = {"cpu": f"kernels.{name}", "cuda": f"kernels.{name}_triton"}
+    if device.type not in modules:
+        raise ValueError(f"{name} runs on cpu and cuda, not on {device.type}")
+    return getattr(import_module(modules[device.type]), name)

@@ -23,6 +23,7 @@ class TokenBytes:
     begins: torch.Tensor  # [vocab + 1] int32: where in `content` the bytes of a token begin, and the last one's end
     content: torch.Tensor  # [num_bytes] uint8
     is_end: torch.Tensor  # [vocab] bool: end-of-sequence tokens, which end the text instead
+    order: torch.Tensor  # [vocab] int32: the tokens by their bytes, so that neighbours go the same way for long
 
     @classmethod
     def of(cls, tokens: Sequence[bytes], end_ids: Sequence[int], device: torch.device | str = "cpu") -> TokenBytes:
@@ -31,7 +32,8 @@ class TokenBytes:
         content = np.frombuffer(b"".join(tokens) or b"\0", np.uint8).copy()
         is_end = np.zeros(len(tokens), np.bool_)
         is_end[list(end_ids)] = True
-        arrays = (torch.from_numpy(array).to(device) for array in (begins, content, is_end))
+        order = np.array(sorted(range(len(tokens)), key=tokens.__getitem__), np.int32)
+        arrays = (torch.from_numpy(array).to(device) for array in (begins, content, is_end, order))
         return cls(*arrays)
 
 
@@ -52,3 +54,11 @@ class Advance:
     states: torch.Tensor  # [batch] int32; as before the step where it missed
     mask_rows: torch.Tensor  # [batch] int64: of the states; 0 for rows without a grammar, and where it missed
     missed: torch.Tensor  # [batch] bool: something that the host has to build first, or to decide
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltMasks:
+    """The mask rows of some states. Every entry is written."""
+
+    rows: torch.Tensor  # [num_states, ceil(vocab / 32)] int32: bit `t % 32` of word `t // 32` admits token `t`
+    is_complete: torch.Tensor  # [num_states] bool: not so where some token led to what is unknown

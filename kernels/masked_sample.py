@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels.advance import advance
+from kernels.grammar_tables import Advance
 from kernels.philox import uniform_pair
-from kernels.sample_inputs import TILE, LogitEdits, SampleResult, SampleStatus, SamplingTensors
+from kernels.sample_inputs import LISTED, TILE, GrammarStep, LogitEdits, SampleResult, SampleStatus, SamplingTensors
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -26,8 +28,11 @@ def masked_sample(
     logits: torch.Tensor,
     sampling: SamplingTensors,
     edits: LogitEdits | None = None,
+    grammar: GrammarStep | None = None,
 ) -> SampleResult:
     """Samples a token for every row of `logits` [batch, vocab], float32, bfloat16 or float16, and leaves those alone.
+
+    With `grammar`, the states are then stepped by what was drawn, as `kernels.advance` does it.
 
     In this order, which is vLLM's where nothing else is said:
 
@@ -46,7 +51,7 @@ def masked_sample(
 
     NaN counts as -inf and +inf as the largest finite float. A row from which no token can be drawn says so in `status`
     and has no bearing on others. Of a row whose mask admits few tokens only their logits are read, unless its raw
-    log-probabilities are wanted.
+    log-probabilities are wanted; where it admits one alone, that is drawn, whatever its logit is.
     """
     batch = len(logits)
     result = _blank_result(batch, sampling.num_top_logprobs)
@@ -59,7 +64,19 @@ def masked_sample(
             token_ids[i], status[i] = _sample_row(row, settings[i])
         for i in np.flatnonzero(sampling.wants_logprobs.numpy()).tolist():
             _report_logprobs(result, i, raw_rows[i])
-    return result
+    return result if grammar is None else _stepped(result, grammar)
+
+
+def _stepped(result: SampleResult, grammar: GrammarStep) -> SampleResult:
+    drew = result.status == SampleStatus.OK
+    after = advance(grammar.states, result.token_ids, grammar.tables)
+    after = Advance(
+        states=torch.where(drew, after.states, grammar.states),
+        mask_rows=torch.where(drew, after.mask_rows, 0),
+        missed=after.missed & drew,
+    )
+    result.status[after.missed] = int(SampleStatus.MISS)
+    return replace(result, advance=after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +152,8 @@ def _sample_row(row: Floats, settings: _RowSettings) -> tuple[int, SampleStatus]
     candidates = _admitted(row, settings.mask_row)
     if not candidates.logits.size:
         return 0, SampleStatus.NOTHING_ALLOWED
+    if candidates.logits.size == 1:
+        return candidates.token(0), SampleStatus.OK
     logits, best = _usable(candidates.logits)
     peak = float(logits[best])
     if peak == -np.inf:
@@ -152,6 +171,11 @@ def _admitted(row: Floats, mask_row: int) -> _Candidates:
     """What the mask leaves of the row: the admitted tokens alone where few, else all with the others at -inf."""
     if mask_row == 0:
         return _Candidates(row, None)
+    if mask_row & LISTED:
+        start = mask_row - LISTED
+        count = ctypes.c_int32.from_address(start).value
+        listed: NDArray[np.int32] = np.ctypeslib.as_array((ctypes.c_int32 * count).from_address(start + 4))
+        return _Candidates(row[listed], listed.astype(np.int64))
     vocab = row.size
     num_bytes = -(-vocab // 32) * 4
     mask: NDArray[np.uint8] = np.ctypeslib.as_array((ctypes.c_uint8 * num_bytes).from_address(mask_row))

@@ -1,8 +1,9 @@
 """The Triton twin of `kernels.masked_sample`: same signature, same contract, nothing read back by the host.
 
 Launches: the edits where there are any; `_tile_stats` over (row, tile), which reads the logits once; `_truncate` where
-a row has top-k, top-p or min-p; `_finish`, which picks a tile and rescans it; `_top_logprobs` where they are asked for.
-Every sum runs over fixed tiles, so no result depends on the launch shape.
+a row has top-k, top-p or min-p; `_finish`, which picks a tile and rescans it, and steps the grammars; `_top_logprobs`
+where they are asked for. Every sum runs over fixed tiles, so no result depends on the launch shape. A row whose mask is
+a list is done by `_finish` alone, as one chunk; one that admits a single token reads no logit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.sample_inputs import TILE, LogitEdits, SampleResult, SamplingTensors
+from kernels.advance_triton import step_by_token
+from kernels.grammar_tables import Advance
+from kernels.sample_inputs import TILE, GrammarStep, LogitEdits, SampleResult, SamplingTensors
 
 _LARGEST = tl.constexpr(3.4028234663852886e38)
 _LOWEST_KEY = tl.constexpr(-(2**31))
@@ -24,6 +27,7 @@ def masked_sample(
     logits: torch.Tensor,
     sampling: SamplingTensors,
     edits: LogitEdits | None = None,
+    grammar: GrammarStep | None = None,
 ) -> SampleResult:
     """As `kernels.masked_sample.masked_sample`, for CUDA tensors, or CPU tensors under TRITON_INTERPRET=1.
 
@@ -44,6 +48,13 @@ def masked_sample(
         top_ids=empty(batch, num_top, dtype=torch.int64),
         top_logprobs=empty(batch, num_top),
         status=empty(batch, dtype=torch.int32),
+        advance=None
+        if grammar is None
+        else Advance(
+            states=torch.empty_like(grammar.states),
+            mask_rows=empty(batch, dtype=torch.int64),
+            missed=empty(batch, dtype=torch.bool),
+        ),
     )
     if batch == 0:
         return result
@@ -67,6 +78,7 @@ def masked_sample(
         *rows, raw, raw.stride(0), sampling.wants_logprobs, sampling.min_p, sampling.seeds, sampling.positions,
         peaks, masses, best, num_admitted, raw_peaks, raw_masses, cuts,
         result.token_ids, result.logprobs, result.status, raw_norms,
+        *_step_arguments(grammar, result), grammar is not None,
         vocab, num_tiles, TILE, triton.next_power_of_2(num_tiles), sampling.truncates, num_warps=8, **_OPTIONS,
     )  # fmt: skip
     if num_top:
@@ -75,6 +87,18 @@ def masked_sample(
             num_top, vocab, num_tiles, TILE, num_warps=8, **_OPTIONS,
         )  # fmt: skip
     return result
+
+
+def _step_arguments(grammar: GrammarStep | None, result: SampleResult) -> list[torch.Tensor]:
+    """What `_finish` steps grammars by; without any, tensors that it leaves alone."""
+    if grammar is None or result.advance is None:
+        return [result.status] * 10
+    tables, after = grammar.tables, result.advance
+    tokens = tables.tokens
+    return [
+        grammar.states, tables.steps, tables.at_end, tables.mask_rows, tokens.begins, tokens.content, tokens.is_end,
+        after.states, after.mask_rows, after.missed,
+    ]  # fmt: skip
 
 
 def _edited(logits: torch.Tensor, edits: LogitEdits) -> torch.Tensor:
@@ -139,7 +163,7 @@ def _load_tile(row_logits, tile, vocab, TILE: tl.constexpr):
 
 @triton.jit
 def _load_admitted(row_logits, mask_row, tile, vocab, TILE: tl.constexpr):
-    """Usable logits [TILE], -inf where the mask removes them, their ids, and how many it admits.
+    """Usable logits [TILE], -inf where the mask, one of bits, removes them, their ids, and 1 for those it admits.
 
     Loads are predicated by whole words of 32 tokens, which keeps them wide where the vocabulary is a multiple of 16.
     """
@@ -154,7 +178,28 @@ def _load_admitted(row_logits, mask_row, tile, vocab, TILE: tl.constexpr):
     logits = tl.load(row_logits + ids, mask=wanted, other=float("-inf")).to(tl.float32)
     bits = tl.where(ids < vocab, (words[:, None] >> lanes[None, :]) & 1, 0)
     logits = tl.where(bits == 1, _usable(logits), float("-inf"))
-    return tl.reshape(logits, (TILE,)), tl.reshape(ids, (TILE,)), tl.sum(tl.sum(bits, axis=1), axis=0)
+    return tl.reshape(logits, (TILE,)), tl.reshape(ids, (TILE,)), tl.reshape(bits, (TILE,))
+
+
+@triton.jit
+def _load_listed(row_logits, mask_row, TILE: tl.constexpr):
+    """The same of a mask that is a list; -inf, the largest id and 0 past its end."""
+    entries = (mask_row - 1).to(tl.pointer_type(tl.int32))
+    places = tl.arange(0, TILE)
+    listed = places < tl.load(entries)
+    ids = tl.load(entries + 1 + places, mask=listed, other=0)
+    logits = _usable(tl.load(row_logits + ids, mask=listed, other=float("-inf")).to(tl.float32))
+    return logits, tl.where(listed, ids, _NO_INDEX), listed.to(tl.int32)
+
+
+@triton.jit
+def _load_chunk(row_logits, mask_row, chunk, vocab, TILE: tl.constexpr):
+    """The same of either kind of mask; a list is one chunk."""
+    if (mask_row & 1) != 0:
+        logits, ids, admitted = _load_listed(row_logits, mask_row, TILE)
+    else:
+        logits, ids, admitted = _load_admitted(row_logits, mask_row, chunk, vocab, TILE)
+    return logits, ids, admitted
 
 
 @triton.jit
@@ -172,15 +217,17 @@ def _tile_stats(
     """Of one tile: the largest logit, its lowest id, the mass relative to it, how many are admitted; raw on demand."""
     row, tile = tl.program_id(0).to(tl.int64), tl.program_id(1)
     slot = row * num_tiles + tile
-    temperature = tl.load(temperatures + row)
-    temperature = tl.where(temperature > 0, temperature, 1.0)
-    x, ids, admitted = _load_admitted(logits + row * stride, tl.load(mask_rows + row), tile, vocab, TILE)
-    peak = tl.max(x, axis=0)
-    finite_peak = tl.where(peak == float("-inf"), 0.0, peak)
-    tl.store(peaks + slot, peak)
-    tl.store(best + slot, tl.min(tl.where(x == peak, ids, _NO_INDEX), axis=0))
-    tl.store(masses + slot, tl.sum(_weigh(x, finite_peak, temperature), axis=0))
-    tl.store(num_admitted + slot, admitted)
+    mask_row = tl.load(mask_rows + row)
+    if (mask_row & 1) == 0:
+        temperature = tl.load(temperatures + row)
+        temperature = tl.where(temperature > 0, temperature, 1.0)
+        x, ids, admitted = _load_admitted(logits + row * stride, mask_row, tile, vocab, TILE)
+        peak = tl.max(x, axis=0)
+        finite_peak = tl.where(peak == float("-inf"), 0.0, peak)
+        tl.store(peaks + slot, peak)
+        tl.store(best + slot, tl.min(tl.where((x == peak) & (admitted == 1), ids, _NO_INDEX), axis=0))
+        tl.store(masses + slot, tl.sum(_weigh(x, finite_peak, temperature), axis=0))
+        tl.store(num_admitted + slot, tl.sum(admitted, axis=0))
     if tl.load(wants_logprobs + row) != 0:
         x, ids = _load_tile(raw + row * raw_stride, tile, vocab, TILE)
         peak = tl.max(x, axis=0)
@@ -208,24 +255,24 @@ def _kept(keys, ids, cut, last_tie):
 
 
 @triton.jit
-def _count_from(row_logits, mask_row, threshold, vocab, NUM_TILES: tl.constexpr, TILE: tl.constexpr):
+def _count_from(row_logits, mask_row, threshold, vocab, num_chunks, TILE: tl.constexpr):
     """How many tokens have keys of at least `threshold`."""
     count = 0
-    for tile in range(NUM_TILES):
-        x, _, _ = _load_admitted(row_logits, mask_row, tile, vocab, TILE)
-        count += tl.sum((_key(x) >= threshold).to(tl.int32), axis=0)
+    for chunk in range(num_chunks):
+        x, _, admitted = _load_chunk(row_logits, mask_row, chunk, vocab, TILE)
+        count += tl.sum(tl.where(_key(x) >= threshold, admitted, 0), axis=0)
     return count
 
 
 @triton.jit
 def _mass_from(
-    row_logits, mask_row, temperature, peak, cut, last_tie, threshold, vocab,
-    NUM_TILES: tl.constexpr, TILE: tl.constexpr,
+    row_logits, mask_row, temperature, peak, cut, last_tie, threshold, vocab, num_chunks,
+    TILE: tl.constexpr,
 ):  # fmt: skip
     """The mass of the kept tokens with keys of at least `threshold`, tiles in order."""
     mass = tl.zeros((), dtype=tl.float64)
-    for tile in range(NUM_TILES):
-        x, ids, _ = _load_admitted(row_logits, mask_row, tile, vocab, TILE)
+    for chunk in range(num_chunks):
+        x, ids, _ = _load_chunk(row_logits, mask_row, chunk, vocab, TILE)
         keys = _key(x)
         chosen = _kept(keys, ids, cut, last_tie) & (keys >= threshold)
         mass += tl.sum(tl.where(chosen, _weigh(x, peak, temperature), 0.0), axis=0).to(tl.float64)
@@ -233,13 +280,13 @@ def _mass_from(
 
 
 @triton.jit
-def _find_tie(row_logits, mask_row, cut, num_ties, vocab, NUM_TILES: tl.constexpr, TILE: tl.constexpr):
+def _find_tie(row_logits, mask_row, cut, num_ties, vocab, num_chunks, TILE: tl.constexpr):
     """The id of the `num_ties`-th token with key `cut`, or of the last one where there are fewer."""
     last_tie = -1
     num_seen = 0
-    for tile in range(NUM_TILES):
-        x, ids, _ = _load_admitted(row_logits, mask_row, tile, vocab, TILE)
-        ties = (_key(x) == cut).to(tl.int32)
+    for chunk in range(num_chunks):
+        x, ids, admitted = _load_chunk(row_logits, mask_row, chunk, vocab, TILE)
+        ties = tl.where(_key(x) == cut, admitted, 0)
         rank = tl.cumsum(ties, axis=0) + num_seen
         last_tie = tl.maximum(last_tie, tl.max(tl.where(rank <= num_ties, tl.where(ties == 1, ids, -1), -1), axis=0))
         num_seen += tl.sum(ties, axis=0)
@@ -247,40 +294,40 @@ def _find_tie(row_logits, mask_row, cut, num_ties, vocab, NUM_TILES: tl.constexp
 
 
 @triton.jit
-def _top_k_cut(row_logits, mask_row, peak, top_k, vocab, NUM_TILES: tl.constexpr, TILE: tl.constexpr):
+def _top_k_cut(row_logits, mask_row, peak, top_k, vocab, num_chunks, TILE: tl.constexpr):
     """The key and id of the last token that top-k keeps."""
     low, high = _key(tl.full((), float("-inf"), tl.float32)).to(tl.int64), _key(peak).to(tl.int64) + 1
     while high - low > 1:
         middle = low + (high - low) // 2
-        enough = _count_from(row_logits, mask_row, middle, vocab, NUM_TILES, TILE) >= top_k
+        enough = _count_from(row_logits, mask_row, middle, vocab, num_chunks, TILE) >= top_k
         low = tl.where(enough, middle, low)
         high = tl.where(enough, high, middle)
-    num_ties = top_k - _count_from(row_logits, mask_row, low + 1, vocab, NUM_TILES, TILE)
+    num_ties = top_k - _count_from(row_logits, mask_row, low + 1, vocab, num_chunks, TILE)
     cut = low.to(tl.int32)
-    return cut, _find_tie(row_logits, mask_row, cut, num_ties, vocab, NUM_TILES, TILE)
+    return cut, _find_tie(row_logits, mask_row, cut, num_ties, vocab, num_chunks, TILE)
 
 
 @triton.jit
 def _top_p_cut(
-    row_logits, mask_row, temperature, peak, top_p, cut, last_tie, vocab, NUM_TILES: tl.constexpr, TILE: tl.constexpr
+    row_logits, mask_row, temperature, peak, top_p, cut, last_tie, vocab, num_chunks, TILE: tl.constexpr
 ):  # fmt: skip
     """The key and id of the last token that top-p keeps of those that the cut given keeps."""
     low = tl.maximum(cut, _key(tl.full((), float("-inf"), tl.float32))).to(tl.int64)
     high = _key(peak).to(tl.int64) + 1
     target = top_p.to(tl.float64) * _mass_from(
-        row_logits, mask_row, temperature, peak, cut, last_tie, low, vocab, NUM_TILES, TILE
+        row_logits, mask_row, temperature, peak, cut, last_tie, low, vocab, num_chunks, TILE
     )  # fmt: skip
     while high - low > 1:
         middle = low + (high - low) // 2
-        mass = _mass_from(row_logits, mask_row, temperature, peak, cut, last_tie, middle, vocab, NUM_TILES, TILE)
+        mass = _mass_from(row_logits, mask_row, temperature, peak, cut, last_tie, middle, vocab, num_chunks, TILE)
         low = tl.where(mass >= target, middle, low)
         high = tl.where(mass >= target, high, middle)
-    above = _mass_from(row_logits, mask_row, temperature, peak, cut, last_tie, low + 1, vocab, NUM_TILES, TILE)
+    above = _mass_from(row_logits, mask_row, temperature, peak, cut, last_tie, low + 1, vocab, num_chunks, TILE)
     key = low.to(tl.int32)
     weight = _weigh(_logit_of(key), peak, temperature).to(tl.float64)
     num_ties = tl.where(weight > 0, tl.ceil((target - above) / tl.where(weight > 0, weight, 1.0)), _NO_INDEX)
     num_ties = tl.minimum(tl.maximum(num_ties, 1.0), _NO_INDEX).to(tl.int32)
-    tie = _find_tie(row_logits, mask_row, key, num_ties, vocab, NUM_TILES, TILE)
+    tie = _find_tie(row_logits, mask_row, key, num_ties, vocab, num_chunks, TILE)
     return key, tl.where(key == cut, tl.minimum(tie, last_tie), tie)
 
 
@@ -301,19 +348,23 @@ def _truncate(
     tile_peaks = tl.load(peaks + row * NUM_TILES + tiles, mask=tiles < NUM_TILES, other=float("-inf"))
     peak = tl.max(tile_peaks, axis=0)
     row_logits, mask_row = logits + row * stride, tl.load(mask_rows + row)
+    num_chunks = tl.where((mask_row & 1) != 0, 1, NUM_TILES)
+    if (mask_row & 1) != 0:
+        x, _, _ = _load_listed(row_logits, mask_row, TILE)
+        peak = tl.max(x, axis=0)
     cut = tl.full((), _LOWEST_KEY, tl.int32)
     last_tie = tl.full((), _NO_INDEX, tl.int32)
     limits = tl.where((top_k > 0) & (top_k < vocab), 1, 0) + tl.where(top_p < 1, 2, 0) + tl.where(min_p > 0, 4, 0)
     limits = tl.where((temperature > 0) & (peak > float("-inf")), limits, 0)
     if (limits & 1) != 0:
-        cut, last_tie = _top_k_cut(row_logits, mask_row, peak, top_k, vocab, NUM_TILES, TILE)
+        cut, last_tie = _top_k_cut(row_logits, mask_row, peak, top_k, vocab, num_chunks, TILE)
     if (limits & 2) != 0:
         cut, last_tie = _top_p_cut(
-            row_logits, mask_row, temperature, peak, top_p, cut, last_tie, vocab, NUM_TILES, TILE
+            row_logits, mask_row, temperature, peak, top_p, cut, last_tie, vocab, num_chunks, TILE
         )  # fmt: skip
     tl.store(cuts + row * 2, cut)
     tl.store(cuts + row * 2 + 1, last_tie)
-    if limits != 0:
+    if (limits != 0) & ((mask_row & 1) == 0):
         for tile in range(NUM_TILES):
             x, ids, _ = _load_admitted(row_logits, mask_row, tile, vocab, TILE)
             weights = _kept_weights(x, ids, peak, temperature, cut, last_tie, min_p)
@@ -346,32 +397,52 @@ def _finish(
     logits, stride, mask_rows, temperatures, raw, raw_stride, wants_logprobs, min_ps, seeds, positions,
     peaks, masses, best, num_admitted, raw_peaks, raw_masses, cuts,
     token_ids, logprobs, statuses, raw_norms,
+    states, steps, at_end, state_rows, begins, content, is_end, states_after, rows_after, missed,
+    HAS_GRAMMAR: tl.constexpr,
     vocab, num_tiles, TILE: tl.constexpr, TILES_POW2: tl.constexpr, TRUNCATES: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     tiles = tl.arange(0, TILES_POW2)
     present = tiles < num_tiles
     slots = row * num_tiles + tiles
-    tile_peaks = tl.load(peaks + slots, mask=present, other=float("-inf"))
-    peak = tl.max(tile_peaks, axis=0)
-    num_tokens = tl.sum(tl.load(num_admitted + slots, mask=present, other=0), axis=0)
-    status = tl.where(num_tokens == 0, 1, tl.where(peak == float("-inf"), 2, 0))
-    tile_best = tl.load(best + slots, mask=present, other=_NO_INDEX)
-    token = tl.min(tl.where(tile_peaks == peak, tile_best, _NO_INDEX), axis=0)
+    row_logits, mask_row = logits + row * stride, tl.load(mask_rows + row)
+    is_listed = (mask_row & 1) != 0
+    if is_listed:
+        num_tokens = tl.load((mask_row - 1).to(tl.pointer_type(tl.int32)))
+        peak = tl.full((), float("-inf"), tl.float32)
+        token = tl.load((mask_row - 1).to(tl.pointer_type(tl.int32)) + 1, mask=num_tokens > 0, other=0)
+        if num_tokens > 1:
+            x, ids, admitted = _load_listed(row_logits, mask_row, TILE)
+            peak = tl.max(x, axis=0)
+            token = tl.min(tl.where((x == peak) & (admitted == 1), ids, _NO_INDEX), axis=0)
+    else:
+        tile_peaks = tl.load(peaks + slots, mask=present, other=float("-inf"))
+        peak = tl.max(tile_peaks, axis=0)
+        num_tokens = tl.sum(tl.load(num_admitted + slots, mask=present, other=0), axis=0)
+        tile_best = tl.load(best + slots, mask=present, other=_NO_INDEX)
+        token = tl.min(tl.where(tile_peaks == peak, tile_best, _NO_INDEX), axis=0)
+    status = tl.where(num_tokens == 0, 1, tl.where((num_tokens > 1) & (peak == float("-inf")), 2, 0))
     temperature = tl.load(temperatures + row)
-    if (temperature > 0) & (status == 0):
+    if (temperature > 0) & (status == 0) & (num_tokens > 1):
         position = tl.load(positions + row)
         low = (position & 0xFFFFFFFF).to(tl.uint32)
         zero = tl.zeros((), dtype=tl.uint32)
         first, second, _, _ = tl.philox(tl.load(seeds + row), low, (position >> 32).to(tl.uint32), zero, zero)
-        tile_masses = tl.load(masses + slots, mask=present, other=0.0) * _weigh(tile_peaks, peak, temperature)
-        tile = _pick(tile_masses, tiles, (first >> 8).to(tl.float32) * 5.9604644775390625e-08)
-        x, ids, _ = _load_admitted(logits + row * stride, tl.load(mask_rows + row), tile, vocab, TILE)
+        first_uniform = (first >> 8).to(tl.float32) * 5.9604644775390625e-08
+        tile = tl.zeros((), dtype=tl.int32)
+        if (mask_row & 1) == 0:
+            tile_peaks = tl.load(peaks + slots, mask=present, other=float("-inf"))
+            tile_masses = tl.load(masses + slots, mask=present, other=0.0) * _weigh(tile_peaks, peak, temperature)
+            tile = _pick(tile_masses, tiles, first_uniform)
+        x, ids, _ = _load_chunk(row_logits, mask_row, tile, vocab, TILE)
         if TRUNCATES:
             cut, last_tie = tl.load(cuts + row * 2), tl.load(cuts + row * 2 + 1)
             weights = _kept_weights(x, ids, peak, temperature, cut, last_tie, tl.load(min_ps + row))
         else:
             weights = _weigh(x, peak, temperature)
+        if is_listed:  # the tile in which the running mass passes the first draw, as among all tiles
+            tile = _pick(weights, ids, first_uniform) // TILE
+            weights = tl.where(ids // TILE == tile, weights, 0.0)
         token = _pick(weights, ids, (second >> 8).to(tl.float32) * 5.9604644775390625e-08)
     token = tl.where(status == 0, token, 0)
     logprob = tl.full((), float("nan"), tl.float32)
@@ -385,6 +456,16 @@ def _finish(
         raw_logit = _usable(tl.load(raw + row * raw_stride + token).to(tl.float32))
         logprob = tl.where(status == 0, raw_logit - norm, logprob)
         tl.store(raw_norms + row, norm)
+    if HAS_GRAMMAR:
+        state = tl.load(states + row)
+        after, row_after, has_missed = step_by_token(
+            state, token.to(tl.int64), steps, at_end, state_rows, begins, content, is_end
+        )  # fmt: skip
+        tl.store(states_after + row, tl.where(status == 0, after, state))
+        tl.store(rows_after + row, tl.where(status == 0, row_after, 0))
+        has_missed = has_missed & (status == 0)
+        tl.store(missed + row, has_missed)
+        status = tl.where(has_missed, 3, status)
     tl.store(token_ids + row, token.to(tl.int64))
     tl.store(logprobs + row, logprob)
     tl.store(statuses + row, status)

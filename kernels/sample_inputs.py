@@ -10,8 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels.grammar_tables import Advance, GrammarTables
+
 TILE = 4096
 """Tokens per tile. Sums run over tiles of this size in this order on every device, whatever the launch shape."""
+LISTED = 1
+"""Set in the address of a mask row that is a list of tokens."""
+MOST_LISTED = 1024
+"""Tokens in such a list."""
 
 _NO_IDS = np.empty(0, dtype=np.int64)
 _NO_COUNTS = np.empty(0, dtype=np.int32)
@@ -22,7 +28,9 @@ class SampleStatus(IntEnum):
     NOTHING_ALLOWED = 1
     """The mask row admits no token."""
     NO_FINITE_LOGIT = 2
-    """Every admitted token has a logit of -inf or NaN."""
+    """More than one token is admitted, and each has a logit of -inf or NaN."""
+    MISS = 3
+    """A token was drawn, but the grammar's tables do not say where it leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,9 @@ class SamplingTensors:
     """How each row is sampled; all tensors are [batch], contiguous, on the device of the logits."""
 
     mask_rows: torch.Tensor
-    """int64 addresses, on that device, of ceil(vocab / 32) int32 words: bit `t % 32` of word `t // 32` admits token
-    `t`; bits past the vocabulary are ignored. 0 admits every token."""
+    """int64 addresses on that device. Of ceil(vocab / 32) int32 words: bit `t % 32` of word `t // 32` admits token `t`;
+    bits past the vocabulary are ignored. Or, with `LISTED` added, of a list of int32: how many tokens are admitted, at
+    most `MOST_LISTED`, then their ids, ascending. Both say the same; a list is read faster. 0 admits every token."""
     temperature: torch.Tensor  # float32; 0 is greedy
     top_k: torch.Tensor  # int32; 0 keeps all
     top_p: torch.Tensor  # float32; 1 keeps all
@@ -157,11 +166,22 @@ def _seen(row: RowEdits) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
 
 
 @dataclass(frozen=True, slots=True)
+class GrammarStep:
+    """What the grammars of a batch are stepped by, together with the draw."""
+
+    states: torch.Tensor  # [batch] int32: of `tables`; `NO_GRAMMAR` for rows without one
+    tables: GrammarTables
+
+
+@dataclass(frozen=True, slots=True)
 class SampleResult:
     """Every entry of every tensor is written; entries nobody asked for are 0 (ids) or NaN (log-probabilities)."""
 
-    token_ids: torch.Tensor  # [batch] int64; 0 where status is not OK
-    logprobs: torch.Tensor  # [batch] float32; NaN for rows that want none and where status is not OK
+    token_ids: torch.Tensor  # [batch] int64; 0 where none was drawn
+    logprobs: torch.Tensor  # [batch] float32; NaN for rows that want none and where no token was drawn
     top_ids: torch.Tensor  # [batch, num_top_logprobs] int64
     top_logprobs: torch.Tensor  # [batch, num_top_logprobs] float32
     status: torch.Tensor  # [batch] int32, `SampleStatus`
+    advance: Advance | None = None
+    """Where the tokens drawn lead, if grammars were to be stepped. A row that drew none stays where it was, and has not
+    missed; its mask row is 0."""

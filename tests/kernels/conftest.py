@@ -1,35 +1,65 @@
-"""Which implementation the contract suite runs on: the reference, or its Triton twin under Triton's interpreter."""
+"""Which implementation the contract suites run on: the references, or their Triton twins under Triton's interpreter."""
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
-from kernels.dispatch import AdvanceStates, MaskedSample
+from kernels.dispatch import AdvanceStates, BuildMasks, MaskedSample, PagedAttention, SparseLmHead, StoreKv
+
+TWIN = "_triton" if os.environ.get("TRITON_INTERPRET") == "1" else ""
 
 
-@pytest.fixture
-def masked_sample() -> Iterator[MaskedSample]:
-    """Runs with poisoned memory: what `torch.empty` gives is full of NaN and of the largest integers."""
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        from kernels.masked_sample_triton import masked_sample
-    else:
-        from kernels.masked_sample import masked_sample
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> Iterator[None]:
+    """What `torch.empty` gives is full of NaN and of the largest integers."""
     torch.use_deterministic_algorithms(True)
-    yield masked_sample
+    yield
     torch.use_deterministic_algorithms(False)
 
 
+def implementation(name: str) -> Callable[..., Any]:
+    made: Callable[..., Any] = getattr(importlib.import_module(f"kernels.{name}{TWIN}"), name)
+    return made
+
+
 @pytest.fixture
-def advance() -> Iterator[AdvanceStates]:
-    """As `masked_sample`."""
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        from kernels.advance_triton import advance
-    else:
-        from kernels.advance import advance
-    torch.use_deterministic_algorithms(True)
-    yield advance
-    torch.use_deterministic_algorithms(False)
+def masked_sample() -> MaskedSample:
+    return implementation("masked_sample")
+
+
+@pytest.fixture
+def advance() -> AdvanceStates:
+    return implementation("advance")
+
+
+@pytest.fixture
+def build_masks() -> BuildMasks:
+    return implementation("build_masks")
+
+
+@pytest.fixture
+def paged_attention() -> PagedAttention:
+    return implementation("paged_attention")
+
+
+@pytest.fixture
+def store_kv() -> StoreKv:
+    return implementation("store_kv")
+
+
+@pytest.fixture
+def sparse_lm_head() -> SparseLmHead:
+    return implementation("sparse_lm_head")
+
+
+@pytest.fixture
+def layers() -> ModuleType:
+    """`kernels.layers`, or its twin."""
+    return importlib.import_module("kernels.layers" + TWIN)

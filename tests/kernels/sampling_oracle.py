@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.philox import uniform_pair
-from kernels.sample_inputs import TILE, RowEdits, SamplingTensors
+from kernels.sample_inputs import LISTED, MOST_LISTED, TILE, RowEdits, SamplingTensors
 
 
 @dataclass
@@ -28,15 +28,27 @@ class Row:
 
 
 class Batch:
-    """Rows as the tensors that `masked_sample` takes; keeps the mask words that the addresses point to alive."""
+    """Rows as the tensors that `masked_sample` takes; keeps the masks that the addresses point to alive.
 
-    def __init__(self, rows: list[Row], num_top_logprobs: int = 0, surplus_bits: bool = False) -> None:
-        self.masks = [None if row.mask is None else pack_mask(row.mask, surplus_bits) for row in rows]
+    `listed`: masks that admit few enough tokens are lists.
+    """
+
+    def __init__(
+        self, rows: list[Row], num_top_logprobs: int = 0, surplus_bits: bool = False, listed: bool = False
+    ) -> None:
+        is_listed = [listed and row.mask is not None and int(row.mask.sum()) <= MOST_LISTED for row in rows]
+        self.masks = [
+            None if row.mask is None else list_mask(row.mask) if as_list else pack_mask(row.mask, surplus_bits)
+            for row, as_list in zip(rows, is_listed, strict=True)
+        ]
         self.sampling = SamplingTensors.from_rows(
             temperature=[row.temperature for row in rows],
             seeds=[row.seed for row in rows],
             positions=[row.position for row in rows],
-            mask_rows=[0 if mask is None else mask.data_ptr() for mask in self.masks],
+            mask_rows=[
+                0 if mask is None else mask.data_ptr() + LISTED * as_list
+                for mask, as_list in zip(self.masks, is_listed, strict=True)
+            ],
             top_k=[row.top_k for row in rows],
             top_p=[row.top_p for row in rows],
             min_p=[row.min_p for row in rows],
@@ -50,6 +62,11 @@ def pack_mask(mask: NDArray[np.bool_], surplus_bits: bool = False) -> torch.Tens
     padded = np.full(-(-mask.size // 32) * 32, surplus_bits)
     padded[: mask.size] = mask
     return torch.from_numpy(np.packbits(padded, bitorder="little").view(np.int32).copy())
+
+
+def list_mask(mask: NDArray[np.bool_]) -> torch.Tensor:
+    ids = np.flatnonzero(mask)
+    return torch.from_numpy(np.array([ids.size, *ids], np.int32))
 
 
 def edited(logits: NDArray[np.float32], edits: RowEdits) -> NDArray[np.float32]:

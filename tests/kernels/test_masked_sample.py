@@ -10,9 +10,20 @@ import sampling_oracle as oracle
 import torch
 from numpy.typing import NDArray
 from sampling_oracle import Batch, Row
+from stepping_oracle import some_tables
 
+from kernels.advance import advance
 from kernels.dispatch import MaskedSample
-from kernels.sample_inputs import TILE, RowEdits, SampleResult, SampleStatus, build_edits
+from kernels.grammar_tables import NO_GRAMMAR
+from kernels.sample_inputs import (
+    MOST_LISTED,
+    TILE,
+    GrammarStep,
+    RowEdits,
+    SampleResult,
+    SampleStatus,
+    build_edits,
+)
 
 VOCABS = [1, 31, 500, 4097, 8191]
 ON_INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
@@ -63,8 +74,9 @@ def sample(
     rows: list[Row],
     num_top_logprobs: int = 0,
     surplus_bits: bool = False,
+    listed: bool = False,
 ) -> SampleResult:
-    batch = Batch(rows, num_top_logprobs, surplus_bits)
+    batch = Batch(rows, num_top_logprobs, surplus_bits, listed)
     return masked_sample(torch.as_tensor(logits), batch.sampling, build_edits([row.edits for row in rows]))
 
 
@@ -82,6 +94,63 @@ def test_draws_the_token_that_the_exact_distribution_gives(
     result = sample(masked_sample, logits, rows, surplus_bits=True)
     assert result.status.tolist() == [SampleStatus.OK] * len(rows)
     assert result.token_ids.tolist() == [oracle.token(x, row) for x, row in zip(logits, rows, strict=True)]
+
+
+@pytest.mark.parametrize("setting", ["greedy", "plain", "top_k", "top_p", "all_three"])
+def test_a_mask_as_a_list_says_the_same_as_bits(masked_sample: MaskedSample, setting: str) -> None:
+    rng = np.random.default_rng(8)
+    vocab = 2 * TILE + 77
+    rows = []
+    for i, size in enumerate([1, 2, 5, 300, MOST_LISTED]):
+        mask = np.zeros(vocab, dtype=bool)
+        mask[rng.choice(vocab, size, replace=False)] = True
+        rows.append(Row(**{**vars(SETTINGS[setting]), "seed": i, "mask": mask, "wants_logprobs": i % 2 == 0}))
+    rows.append(Row(**{**vars(SETTINGS[setting]), "seed": 99}))
+    logits = normal_logits(rng, len(rows), vocab)
+    logits[4, ::3] = -np.inf
+    result = sample(masked_sample, logits, rows, listed=True)
+    assert result.status.tolist() == [0] * 6
+    assert result.token_ids.tolist() == [oracle.token(x, row) for x, row in zip(logits, rows, strict=True)]
+    raw = torch.log_softmax(torch.from_numpy(logits), dim=-1).gather(1, result.token_ids[:, None])[:, 0]
+    torch.testing.assert_close(result.logprobs[::2][:3], raw[::2][:3], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_only_token_is_drawn_whatever_its_logit_and_of_bad_ones_none_is(
+    masked_sample: MaskedSample, temperature: float, listed: bool
+) -> None:
+    vocab = TILE + 10
+    masks = np.zeros((4, vocab), dtype=bool)
+    masks[0, TILE + 3] = masks[1, 0] = True
+    masks[2, [4, TILE + 1]] = True
+    logits = np.full((4, vocab), np.nan, dtype=np.float32)
+    logits[1] = -np.inf
+    result = sample(masked_sample, logits, [Row(temperature=temperature, mask=mask) for mask in masks], listed=listed)
+    assert result.token_ids.tolist() == [TILE + 3, 0, 0, 0]
+    assert result.status.tolist() == [0, 0, SampleStatus.NO_FINITE_LOGIT, SampleStatus.NOTHING_ALLOWED]
+
+
+def test_grammars_are_stepped_by_what_was_drawn(masked_sample: MaskedSample) -> None:
+    tables = some_tables(np.random.default_rng(9), 12)
+    vocab, num_rows = len(tables.tokens.is_end), 36
+    rng = np.random.default_rng(10)
+    masks = [rng.random(vocab) < 0.5 if i % 3 else np.zeros(vocab, dtype=bool) for i in range(num_rows)]
+    rows = [Row(temperature=i % 2, seed=i, mask=mask) for i, mask in enumerate(masks)]
+    states = torch.from_numpy(rng.integers(-1, len(tables.steps), num_rows).astype(np.int32))
+    states[states == 0] = NO_GRAMMAR
+    logits, batch = torch.from_numpy(normal_logits(rng, num_rows, vocab)), Batch(rows)
+    plain = masked_sample(logits, batch.sampling)
+    result = masked_sample(logits, batch.sampling, None, GrammarStep(states, tables))
+    expected = advance(states, plain.token_ids, tables)
+    drew = plain.status == SampleStatus.OK
+    assert result.advance is not None
+    assert result.token_ids.tolist() == plain.token_ids.tolist()
+    assert result.advance.missed.tolist() == (expected.missed & drew).tolist()
+    assert result.advance.states.tolist() == torch.where(drew, expected.states, states).tolist()
+    assert result.advance.mask_rows.tolist() == torch.where(drew, expected.mask_rows, 0).tolist()
+    assert result.status.tolist() == torch.where(result.advance.missed, int(SampleStatus.MISS), plain.status).tolist()
+    assert set(result.status.tolist()) == {0, 1, 3}
 
 
 def test_a_row_draws_the_same_token_whatever_its_batch(masked_sample: MaskedSample) -> None:
