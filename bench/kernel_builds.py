@@ -199,7 +199,7 @@ def _cases() -> Iterator[tuple[str, Callable[[], object]]]:
     hidden, weight = torch.zeros(64, 4096, dtype=torch.bfloat16), torch.zeros(256, 4096, dtype=torch.bfloat16)
     yield "", lambda: sparse_lm_head_triton.sparse_lm_head(hidden, weight, torch.zeros(64, dtype=torch.int64))
     yield "", lambda: layers_triton.add_rms_norm(hidden, hidden, hidden[0], 1e-5)
-    yield "", lambda: layers_triton.rotate(heads, torch.zeros(4, dtype=torch.int64), pool[:, 0], pool[:, 0])
+    yield "", lambda: layers_triton.rotate(heads, pool[:4, 0], pool[:4, 0])
     yield "", lambda: layers_triton.silu_and_mul(hidden)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import torch
@@ -11,6 +11,8 @@ import torch
 from engine.attention import resolve_attention
 from engine.models.config import DtypeName, ModelConfig, read_model_config
 from engine.wire import EngineConfig
+
+_DECODE_BURST: Final = 8
 
 
 class ConfigError(ValueError):
@@ -28,6 +30,8 @@ class ResolvedConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_model_len: int
     num_threads: int
     attention_backend: str
+    decode_burst: int
+    """0: the host takes every step."""
 
     @property
     def torch_device(self) -> torch.device:
@@ -63,6 +67,7 @@ def resolve_config(asked: EngineConfig) -> ResolvedConfig:
         max_model_len=_max_model_len(asked, model),
         num_threads=asked.num_threads or torch.get_num_threads(),
         attention_backend=attention_backend,
+        decode_burst=_decode_burst(asked, device, attention_backend),
     )
 
 
@@ -75,6 +80,14 @@ def _device(asked: EngineConfig) -> Literal["cpu", "cuda"]:
     if asked.device != "auto":
         return asked.device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _decode_burst(asked: EngineConfig, device: str, attention_backend: str) -> int:
+    if asked.decode_burst is None:
+        return _DECODE_BURST if device == "cuda" and attention_backend == "paged" else 0
+    if asked.decode_burst and attention_backend != "paged":
+        raise ConfigError(f"decode_burst needs the attention_backend paged, not {attention_backend}; or set it to 0")
+    return asked.decode_burst
 
 
 def _max_model_len(asked: EngineConfig, model: ModelConfig) -> int:

@@ -54,6 +54,14 @@ class Model(Protocol):
         """Logits [num_sampled, vocab_size] float32 of the rows `batch.logits_indices`."""
         ...
 
+    def hidden(self, token_ids: torch.Tensor, positions: torch.Tensor, attention: AttentionBackend) -> torch.Tensor:
+        """The last layer's output [num_tokens, hidden_size] for packed tokens [num_tokens] int64 on its device."""
+        ...
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[n, vocab_size] float32 of rows of `hidden`."""
+        ...
+
 
 class PoolShape(Protocol):
     """What a KV pool must know of a model."""

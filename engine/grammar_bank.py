@@ -16,19 +16,52 @@ from numpy.typing import NDArray
 
 from engine.slots import SlotAllocator
 from grammars.automaton import DEAD, MaskRow
+from grammars.mask_rows import allowed_ids
 from grammars.patience import PatientCursor, PatientView
 from grammars.vocabulary import Vocabulary
 from kernels.grammar_tables import UNKNOWN, GrammarTables, TokenBytes
+from kernels.sample_inputs import LISTED, MOST_LISTED
 
 _FINISHED: Final = 1
 """The state behind an end-of-sequence token, of every grammar."""
 _STATE_BYTES: Final = 4 * 256 + 4 + 8
 _ROW_SHARE: Final = 0.5
-"""Of the memory, what mask rows may take."""
+"""Of the memory, what mask rows may take, and of that what those that are lists may."""
+_LIST_LENS: Final = (32, MOST_LISTED)
+"""Tokens that there is room for in a list."""
 
 
 class BankFullError(RuntimeError):
     """The tables have no room left, and all grammars in them are held."""
+
+
+class _RowPool:
+    """Mask rows of one form: words of bits, or lists of so many tokens at most."""
+
+    def __init__(self, num_rows: int, width: int, *, listed: bool, device: torch.device) -> None:
+        self.listed, self.width = listed, width
+        self.slots = SlotAllocator(num_rows)
+        self._rows = np.zeros((num_rows, width), np.int32)
+        self._tensor = _mirrored(self._rows, device)
+        self._changed = set[int]()
+
+    @property
+    def nbytes(self) -> int:
+        return self._rows.nbytes
+
+    def put(self, slot: int, row: MaskRow) -> int:
+        """Writes a row; gives its address on the device, as `SamplingTensors` has it."""
+        if self.listed:
+            ids = allowed_ids(row)
+            self._rows[slot, 0], self._rows[slot, 1 : 1 + len(ids)] = len(ids), ids
+        else:
+            self._rows[slot] = row
+        self._changed.add(slot)
+        return int(self._tensor.data_ptr()) + slot * self._rows.strides[0] + LISTED * self.listed
+
+    def upload(self) -> None:
+        _copy(self._rows, self._tensor, self._changed)
+        self._changed.clear()
 
 
 class BankedGrammar:
@@ -39,7 +72,9 @@ class BankedGrammar:
         self.num_holders = 0
         self.state_of: dict[int, int] = {}
         """Number in the tables, by state of the view."""
-        self.slot_of: dict[int, int] = {}
+        self.slots: dict[_RowPool, list[int]] = {}
+        """Where its mask rows lie."""
+        self.address_of: dict[int, int] = {}
         """By `id` of the view's mask rows, which it keeps."""
 
 
@@ -49,35 +84,38 @@ class GrammarBank:
     def __init__(self, vocabulary: Vocabulary, device: torch.device | str, max_bytes: int) -> None:
         """`max_bytes` is about what the tables take on the device; all of it is allocated at once, so that captured
         graphs may refer to it."""
-        words = vocabulary.mask_words
-        num_rows = max(2, int(max_bytes * _ROW_SHARE) // (4 * words))
-        capacity = max(4, (max_bytes - 4 * words * num_rows) // _STATE_BYTES)
+        words, row_bytes = vocabulary.mask_words, int(max_bytes * _ROW_SHARE)
+        widths = [1 + most for most in _LIST_LENS if 1 + most < words]
         self._device = torch.device(device)
+        self._pools = [
+            _RowPool(
+                max(2, row_bytes // (1 + len(widths)) // (4 * width)), width, listed=width != words, device=self._device
+            )
+            for width in (*widths, words)
+        ]
+        capacity = max(4, (max_bytes - sum(pool.nbytes for pool in self._pools)) // _STATE_BYTES)
         self._steps = np.zeros((capacity, 256), np.int32)
         self._at_end = np.zeros(capacity, np.int32)
         self._addresses = np.zeros(capacity, np.int64)
-        self._rows = np.zeros((num_rows, words), np.int32)
-        self._row_tensor = self._mirrored(self._rows)
         self.tables = GrammarTables(
-            steps=self._mirrored(self._steps),
-            at_end=self._mirrored(self._at_end),
-            mask_rows=self._mirrored(self._addresses),
+            steps=_mirrored(self._steps, self._device),
+            at_end=_mirrored(self._at_end, self._device),
+            mask_rows=_mirrored(self._addresses, self._device),
             tokens=TokenBytes.of(vocabulary.tokens, vocabulary.eos_ids, self._device),
         )
-        self._states, self._row_slots = SlotAllocator(capacity), SlotAllocator(num_rows)
+        self._states = SlotAllocator(capacity)
         self._states.allocate(_FINISHED + 1)
-        self._row_slots.allocate(1)
         self._grammars: dict[PatientView, BankedGrammar] = {}
-        self._changed_states, self._changed_rows = set[int](), set[int]()
-        self._rows[0] = vocabulary.end_row
-        self._changed_rows.add(0)
-        self._addresses[_FINISHED] = self._address(0)
-        self._changed_states.add(_FINISHED)
+        self._changed = {_FINISHED}
+        self._addresses[_FINISHED] = self._pool_for(vocabulary.end_row).put(
+            int(self._taken(self._pool_for(vocabulary.end_row).slots)), vocabulary.end_row
+        )
 
     @property
     def nbytes(self) -> int:
         """Memory of the tables on the device."""
-        return self._steps.nbytes + self._at_end.nbytes + self._addresses.nbytes + self._rows.nbytes
+        tables = self._steps.nbytes + self._at_end.nbytes + self._addresses.nbytes
+        return tables + sum(pool.nbytes for pool in self._pools)
 
     @property
     def num_grammars(self) -> int:
@@ -119,24 +157,21 @@ class GrammarBank:
         self._number(grammar, state)
         self._learn(grammar, state)
 
+    def mask_of(self, number: int) -> int:
+        """The address of the mask row of a state of the tables."""
+        return int(self._addresses[number])
+
     def upload(self) -> None:
         """Brings the device's tables up to date with the host's; on the CPU they are the same."""
-        if self._device.type != "cpu":
-            for array, tensor in (
-                (self._steps, self.tables.steps),
-                (self._at_end, self.tables.at_end),
-                (self._addresses, self.tables.mask_rows),
-            ):
-                self._copy(array, tensor, self._changed_states)
-            self._copy(self._rows, self._row_tensor, self._changed_rows)
-        self._changed_states.clear()
-        self._changed_rows.clear()
-
-    def _copy(self, array: NDArray[np.generic], tensor: torch.Tensor, changed: set[int]) -> None:
-        if changed:
-            index = torch.tensor(sorted(changed))
-            staged = torch.from_numpy(array[index.numpy()]).pin_memory()
-            tensor.index_copy_(0, index.to(self._device), staged.to(self._device, non_blocking=True))
+        for array, tensor in (
+            (self._steps, self.tables.steps),
+            (self._at_end, self.tables.at_end),
+            (self._addresses, self.tables.mask_rows),
+        ):
+            _copy(array, tensor, self._changed)
+        for pool in self._pools:
+            pool.upload()
+        self._changed.clear()
 
     def _learn(self, grammar: BankedGrammar, state: int) -> None:
         """Takes over all that the view knows of a state by now."""
@@ -149,27 +184,29 @@ class GrammarBank:
         self._at_end[number] = _FINISHED if view.accepts(state) else DEAD
         row = view.known_row(state)
         if row is not None:
-            self._addresses[number] = self._address(self._slot(grammar, row))
-        self._changed_states.add(number)
+            self._addresses[number] = self._address(grammar, row)
+        self._changed.add(number)
 
     def _number(self, grammar: BankedGrammar, state: int) -> int:
         number = grammar.state_of.get(state)
         if number is None:
             number = grammar.state_of[state] = self._taken(self._states)
             self._steps[number], self._at_end[number], self._addresses[number] = UNKNOWN, DEAD, 0
-            self._changed_states.add(number)
+            self._changed.add(number)
         return number
 
-    def _slot(self, grammar: BankedGrammar, row: MaskRow) -> int:
-        slot = grammar.slot_of.get(id(row))
-        if slot is None:
-            slot = grammar.slot_of[id(row)] = self._taken(self._row_slots)
-            self._rows[slot] = row
-            self._changed_rows.add(slot)
-        return slot
+    def _address(self, grammar: BankedGrammar, row: MaskRow) -> int:
+        address = grammar.address_of.get(id(row))
+        if address is None:
+            pool = self._pool_for(row)
+            slot = self._taken(pool.slots)
+            grammar.slots.setdefault(pool, []).append(slot)
+            address = grammar.address_of[id(row)] = pool.put(slot, row)
+        return address
 
-    def _address(self, slot: int) -> int:
-        return int(self._row_tensor.data_ptr()) + slot * self._rows.strides[0]
+    def _pool_for(self, row: MaskRow) -> _RowPool:
+        num_allowed = int(np.bitwise_count(row.view(np.uint32)).sum())
+        return next(pool for pool in self._pools if not pool.listed or num_allowed < pool.width)
 
     def _taken(self, slots: SlotAllocator) -> int:
         """A free number, for which grammars that nobody holds may have to go. Raises BankFullError."""
@@ -179,12 +216,23 @@ class GrammarBank:
                 raise BankFullError("the grammars of the requests at work take more room than the bank has")
             gone = self._grammars.pop(idle)
             self._states.free(np.array(list(gone.state_of.values()), np.int64))
-            self._row_slots.free(np.array(list(gone.slot_of.values()), np.int64))
+            for pool, taken_slots in gone.slots.items():
+                pool.slots.free(np.array(taken_slots, np.int64))
         return int(taken[0])
 
-    def _mirrored(self, array: NDArray[np.generic]) -> torch.Tensor:
-        shared = torch.from_numpy(array)
-        return shared if self._device.type == "cpu" else torch.zeros_like(shared, device=self._device)
+
+def _mirrored(array: NDArray[np.generic], device: torch.device) -> torch.Tensor:
+    """The same on a device; on the CPU it is the array itself."""
+    shared = torch.from_numpy(array)
+    return shared if device.type == "cpu" else torch.zeros_like(shared, device=device)
+
+
+def _copy(array: NDArray[np.generic], tensor: torch.Tensor, changed: set[int]) -> None:
+    """Brings some rows of a mirror up to date."""
+    if tensor.device.type != "cpu" and changed:
+        index = torch.tensor(sorted(changed))
+        staged = torch.from_numpy(array[index.numpy()]).pin_memory()
+        tensor.index_copy_(0, index.to(tensor.device), staged.to(tensor.device, non_blocking=True))
 
 
 @contextmanager

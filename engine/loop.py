@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from engine.batch import build_batch
+from engine.bursts import DecodeBursts
 from engine.config import ResolvedConfig
 from engine.counters import Counters
 from engine.grammar_desk import GrammarDesk, NoThreadFree, Served
@@ -28,7 +29,7 @@ from engine.radix import RadixCache
 from engine.runner import Runner
 from engine.sampler import Draw, Sampler, sampling_fault
 from engine.scheduler import Scheduler, StepPlan
-from engine.sequence import Sequence
+from engine.sequence import Phase, Sequence
 from engine.slots import SlotAllocator
 from engine.wire import (
     Accepted,
@@ -67,6 +68,8 @@ IDLE_POLL_S = 0.2
 COMPILING_POLL_S = 0.002
 MOST_PATIENCE = 128_000
 """Steps that one mask may take in one go, some tenths of a second, before its request is given up."""
+_FRUITFUL = 0.6
+"""Of what a burst computed, what must have been of use for the next ones to be longer."""
 GRAMMAR_WAIT_DEADLINES = 4
 """How many compilation deadlines a grammar waits for a free thread before its requests are refused as overload."""
 
@@ -117,6 +120,8 @@ class EngineLoop:
             max_wait_s=GRAMMAR_WAIT_DEADLINES * options.grammar_deadline_s,
             is_busy=lambda: bool(self._scheduler.running),
         )
+        self._bursts = self._decode_bursts(config)
+        self._burst_len = 1
         self._compiling: dict[str, Generate | CompileGrammar] = {}
         self._running: dict[str, _Running] = {}
         self._outbox: list[Event] = []
@@ -149,9 +154,10 @@ class EngineLoop:
                 self._serve(served)
         self._flush()  # whoever was accepted or refused need not wait for the step
         self._between(not self._scheduler.has_work and not self._compiling)
-        plan = self._scheduler.plan()
-        if plan is not None:
-            self._run_plan(plan)
+        if not self._run_ahead():
+            plan = self._scheduler.plan()
+            if plan is not None:
+                self._run_plan(plan)
         self._beat()
         self._flush()
 
@@ -293,6 +299,92 @@ class EngineLoop:
         self._counters.num_cancelled += running is not None or waiting is not None
 
     # ---- steps
+
+    def _decode_bursts(self, config: ResolvedConfig) -> DecodeBursts | None:
+        if not config.decode_burst:
+            return None
+        return DecodeBursts(
+            self._runner,
+            self._sampler,
+            self._vocabulary,
+            max_rows=self._options.max_running,
+            table_bytes=self._options.grammar_table_bytes,
+        )
+
+    def _run_ahead(self) -> bool:
+        """Has the device decode by itself, if it can; whether it did. Else nothing is in flight when this returns."""
+        bursts, running = self._bursts, self._scheduler.running
+        if bursts is None:
+            return False
+        if not self._is_steady():
+            self._settle(bursts)
+            return False
+        for sequence in bursts.sequences:
+            if sequence not in running:
+                bursts.leave(sequence)
+        if len(bursts.sequences) < len(running):
+            self._settle(bursts)
+            if not self._is_steady():
+                return False
+            bursts.start(list(running))
+        if not self._has_masks(bursts.unset):
+            self._settle(bursts)
+            return False
+        ahead = {s: bursts.ahead(s) for s in running}
+        num_steps = min(self._burst_len, *(s.capacity - 1 - place for s, place in ahead.items()))
+        has_room = all(self._scheduler.reserve_ahead(s, at + num_steps) for s, at in ahead.items())
+        if num_steps <= 0 or not has_room:
+            self._settle(bursts)
+            return False
+        try:
+            bursts.launch(num_steps)
+            if bursts.num_in_flight > 1:
+                self._collect(bursts)
+        except Exception as error:
+            log.exception("a burst of %d steps failed", num_steps)
+            bursts.stop()
+            for sequence in list(running):
+                self._end(sequence, Ending("error", message=f"the forward pass failed: {error}"))
+        return True
+
+    def _is_steady(self) -> bool:
+        """Whether all that runs decodes, and the device can go on with it alone, nobody waiting for a place."""
+        running = self._scheduler.running
+        if not running or (self._scheduler.waiting and len(running) < self._options.max_running):
+            return False
+        return all(s.phase is Phase.DECODE and DecodeBursts.can_take(s) for s in running)
+
+    def _has_masks(self, sequences: list[Sequence]) -> bool:
+        """Whether the masks of sequences are built, without keeping the others waiting."""
+        _, held = self._mask_rows(sequences)
+        return not held
+
+    def _settle(self, bursts: DecodeBursts) -> None:
+        """Reads all that is in flight, and ends the batch."""
+        while bursts.num_in_flight:
+            self._collect(bursts)
+        bursts.stop()
+
+    def _collect(self, bursts: DecodeBursts) -> None:
+        started = time.perf_counter()
+        num_steps, gave = bursts.collect()
+        for sequence, draws in gave:
+            for draw in draws:
+                known = self._running.get(sequence.request_id)
+                if known is None or known.sequence is not sequence:
+                    break
+                if draw.token_id is not None:
+                    self._scheduler.take(sequence, draw.token_id)
+                with self._only_hurting(sequence.request_id):
+                    self._emit(sequence, draw)
+        num_drawn = sum(len(draws) for _, draws in gave)
+        if num_drawn > _FRUITFUL * num_steps * len(gave):
+            self._burst_len = min(2 * self._burst_len, self._runner.config.decode_burst)
+        elif self._burst_len > 1:
+            self._burst_len -= 1
+        self._counters.decode_seconds += time.perf_counter() - started
+        self._counters.num_forward_calls += num_steps
+        self._counters.num_forward_tokens += num_drawn
 
     def _run_plan(self, plan: StepPlan) -> None:
         started = time.perf_counter()

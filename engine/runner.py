@@ -24,7 +24,7 @@ class Runner:
         with torch.inference_mode():
             self.model, model_config = load_model(config.folder, device, dtype, max_len=config.max_model_len)
             self.pool = KvPool(model_config, _num_slots(config), dtype, device)
-        self._attention = create_attention(
+        self.attention = create_attention(
             config.attention_backend, self.pool, model_config.num_heads, model_config.sliding_windows
         )
         self.forward(_rehearsal())
@@ -42,7 +42,7 @@ class Runner:
             vocab_size=model.vocab_size,
             max_model_len=self.config.max_model_len,
             kv_cache_tokens=self.pool.num_slots,
-            attention_backend=self._attention.name,
+            attention_backend=self.attention.name,
             num_parameters=model.num_parameters,
         )
 
@@ -54,8 +54,8 @@ class Runner:
         """
         self._use_threads(max(1, self.config.num_threads - num_taken))
         with torch.inference_mode():
-            self._attention.begin(batch)
-            return self.model.forward(batch, self._attention)
+            self.attention.begin(batch)
+            return self.model.forward(batch, self.attention)
 
     def _use_threads(self, num_threads: int) -> None:
         if num_threads != self._num_threads:

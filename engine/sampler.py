@@ -61,14 +61,21 @@ class Sampler:
     def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
         self._eos_ids = vocabulary.eos_ids
         self._device = device
-        self._masked_sample = masked_sample_for(device)
+        self.kernel = masked_sample_for(device)
 
     def sample(self, logits: torch.Tensor, sequences: Rows[Sequence], mask_rows: Rows[int]) -> list[Draw]:
         """Draws for `logits` [len(sequences), vocab_size] under the mask rows at those addresses (0: no mask)."""
+        tensors = self.tensors(sequences, mask_rows, logits.shape[1])
+        edits = build_edits([self._edits(s) for s in sequences], device=self._device)
+        result = self.kernel(logits, tensors, edits)
+        return [self.draw(result, i, sequence) for i, sequence in enumerate(sequences)]
+
+    def tensors(self, sequences: Rows[Sequence], mask_rows: Rows[int], vocab_size: int) -> SamplingTensors:
+        """How each sequence's next token is drawn."""
         params = [s.sampling for s in sequences]
-        tensors = SamplingTensors.from_rows(
+        return SamplingTensors.from_rows(
             temperature=[p.temperature for p in params],
-            top_k=[min(p.top_k, logits.shape[1]) for p in params],  # more keep all, and may not fit the kernel's int32
+            top_k=[min(p.top_k, vocab_size) for p in params],  # more keep all, and may not fit the kernel's int32
             top_p=[p.top_p for p in params],
             min_p=[p.min_p for p in params],
             seeds=[s.seed for s in sequences],
@@ -78,16 +85,13 @@ class Sampler:
             num_top_logprobs=max((p.logprobs or 0 for p in params), default=0),
             device=self._device,
         )
-        edits = build_edits([self._edits(s) for s in sequences], device=self._device)
-        result = self._masked_sample(logits, tensors, edits)
-        statuses = result.status.tolist()
-        token_ids = result.token_ids.tolist()
-        return [
-            Draw(token_ids[i], _logprobs(result, i, sequence))
-            if statuses[i] == SampleStatus.OK
-            else Draw(None, fault=_FAULTS[SampleStatus(statuses[i])])
-            for i, sequence in enumerate(sequences)
-        ]
+
+    def draw(self, result: SampleResult, row: int, sequence: Sequence) -> Draw:
+        """What a row of a result says of its sequence."""
+        status = SampleStatus(int(result.status[row]))
+        if status in _FAULTS:
+            return Draw(None, fault=_FAULTS[status])
+        return Draw(int(result.token_ids[row]), _logprobs(result, row, sequence))
 
     def _edits(self, sequence: Sequence) -> RowEdits:
         params = sequence.sampling

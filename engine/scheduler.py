@@ -149,6 +149,17 @@ class Scheduler:
             if (token_id := sampled.get(sequence)) is not None:
                 sequence.append(token_id)
 
+    # ---- steps ahead
+
+    def reserve_ahead(self, sequence: Sequence, end: int) -> bool:
+        """Gives a decoding sequence slots for its tokens up to place `end`, if there are any; nobody is preempted."""
+        return self._reserve(sequence, end - sequence.computed_len)
+
+    def take(self, sequence: Sequence, token_id: int) -> None:
+        """Records that a decoding sequence's newest token was computed, and the one drawn then."""
+        sequence.computed_len += 1
+        sequence.append(token_id)
+
     # ---- admission
 
     def _admissible(self) -> list[Sequence]:

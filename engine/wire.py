@@ -36,6 +36,11 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     num_threads: int | None = None
     """Threads torch computes with. None: one per core."""
     attention_backend: str = "auto"
+    decode_burst: int | None = None
+    """Steps that a device may decode at most before the host reads what it drew. 0: the host takes every step. None: 8
+    on CUDA, 0 on a CPU."""
+    grammar_table_bytes: int = 512 << 20
+    """What the grammars that a device steps by itself may take of its memory, all together."""
     grammar_backend: Backend = "auto"
     """The backend of requests that name none."""
     grammar_cache_bytes: int = 256 << 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import torch
@@ -64,6 +65,18 @@ class SparseLmHead(Protocol):
     def __call__(self, hidden: torch.Tensor, weight: torch.Tensor, mask_rows: torch.Tensor) -> torch.Tensor: ...
 
 
+class Layers(Protocol):
+    """See `kernels.layers`."""
+
+    def add_rms_norm(
+        self, x: torch.Tensor, residual: torch.Tensor | None, weight: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    def rotate(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor: ...
+
+    def silu_and_mul(self, x: torch.Tensor) -> torch.Tensor: ...
+
+
 def masked_sample_for(device: torch.device) -> MaskedSample:
     """The implementation for tensors on `device`. Only asking for CUDA's imports Triton.
 
@@ -97,8 +110,17 @@ def sparse_lm_head_for(device: torch.device) -> SparseLmHead:
     return cast(SparseLmHead, _implementation("sparse_lm_head", device))
 
 
+def layers_for(device: torch.device) -> Layers:
+    """As `masked_sample_for`, of all three."""
+    return cast(Layers, _module("layers", device))
+
+
 def _implementation(name: str, device: torch.device) -> Any:
+    return getattr(_module(name, device), name)
+
+
+def _module(name: str, device: torch.device) -> ModuleType:
     modules = {"cpu": f"kernels.{name}", "cuda": f"kernels.{name}_triton"}
     if device.type not in modules:
         raise ValueError(f"{name} runs on cpu and cuda, not on {device.type}")
-    return getattr(import_module(modules[device.type]), name)
+    return import_module(modules[device.type])

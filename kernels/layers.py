@@ -17,13 +17,13 @@ def add_rms_norm(
     return F.rms_norm(total, (weight.shape[0],), weight, eps), total
 
 
-def rotate(x: torch.Tensor, positions: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotates `x` [num_tokens, num_heads, head_dim] to `positions` [num_tokens] int64 (RoPE, arXiv 2104.09864).
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotates `x` [num_tokens, num_heads, head_dim] by the angles of its tokens (RoPE, arXiv 2104.09864).
 
-    `cos`, `sin` [max_len, head_dim] as in `RotaryTable`: pairs are (x[i], x[i + head_dim / 2]), and the first half of
+    `cos`, `sin` [num_tokens, head_dim] of the same dtype: pairs are (x[i], x[i + head_dim / 2]), and the first half of
     the sines is negated.
     """
-    cos, sin = cos[positions].unsqueeze(1), sin[positions].unsqueeze(1)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 

@@ -26,13 +26,13 @@ def add_rms_norm(
     return normed.view(x.shape), total.view(x.shape)
 
 
-def rotate(x: torch.Tensor, positions: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """As `kernels.layers.rotate`; likewise."""
     num_tokens, num_heads, head_dim = x.shape
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     if num_tokens:
         _rotate[(num_tokens,)](
-            x, x.stride(0), x.stride(1), positions, cos, sin, out, num_heads,
+            x, x.stride(0), x.stride(1), cos, sin, out, num_heads,
             head_dim, triton.next_power_of_2(num_heads), triton.next_power_of_2(head_dim), num_warps=4, **_OPTIONS,
         )  # fmt: skip
     return out
@@ -69,7 +69,7 @@ def _add_rms_norm(
 
 @triton.jit
 def _rotate(
-    x, stride, head_stride, positions, cos, sin, out, num_heads,
+    x, stride, head_stride, cos, sin, out, num_heads,
     HEAD_DIM: tl.constexpr, HEADS: tl.constexpr, DIMS: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
@@ -80,7 +80,7 @@ def _rotate(
     row = x + token * stride + heads * head_stride
     value = tl.load(row + dims, mask=present, other=0.0)
     partner = tl.load(row + partners, mask=present, other=0.0)
-    turns = tl.load(positions + token) * HEAD_DIM + dims
+    turns = token * HEAD_DIM + dims
     cosine = tl.load(cos + turns, mask=dims < HEAD_DIM, other=0.0).to(tl.float32)
     sine = tl.load(sin + turns, mask=dims < HEAD_DIM, other=0.0).to(tl.float32)
     turned = (value.to(tl.float32) * cosine).to(value.dtype).to(tl.float32) + partner.to(tl.float32) * sine

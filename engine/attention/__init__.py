@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _FACTORIES = {
     "numba": ("engine.attention.numba_cpu", "NumbaAttention"),
+    "paged": ("engine.attention.paged", "PagedAttention"),
     "sdpa": ("engine.attention.sdpa", "SdpaAttention"),
 }
 
@@ -22,7 +23,7 @@ def resolve_attention(name: str, device: str, dtype: str) -> str:
     """The backend `name`, or the fastest for `auto`. ValueError where it can't compute this dtype on this device."""
     numba_can = device == "cpu" and dtype in ("float32", "bfloat16")
     if name == "auto":
-        return "numba" if numba_can else "sdpa"
+        return "numba" if numba_can else "paged" if device == "cuda" else "sdpa"
     if name not in _FACTORIES:
         raise ValueError(f"attention_backend {name!r} is unknown; there are auto, {', '.join(NAMES)}")
     if name == "numba" and not numba_can:

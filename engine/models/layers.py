@@ -1,4 +1,4 @@
-"""What transformer layers are made of, for inference: projections, norms, rotary positions. Tensors in, tensors out."""
+"""What transformer layers are made of, for inference: projections and rotary positions. Tensors in, tensors out."""
 
 from __future__ import annotations
 
@@ -67,16 +67,10 @@ def make_linear(weight: torch.Tensor, bias: torch.Tensor | None, *, packed: bool
     return PackedLinear(weight, bias) if packed else DenseLinear(weight, bias)
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """x / rms(x) * weight over the last dimension (arXiv 1910.07467)."""
-    return F.rms_norm(x, (weight.shape[0],), weight, eps)
-
-
 class RotaryTable:
     """Cosines and sines of every position, so that a step only looks them up.
 
-    `cos` and `sin` are [max_len, head_dim]; the first half of `sin` is negated, which makes the rotation of the pairs
-    (x[i], x[i + head_dim/2]) `x * cos + roll(x, head_dim/2) * sin`.
+    `cos` and `sin` are [max_len, head_dim], their rows what `kernels.layers.rotate` takes.
     """
 
     def __init__(self, rope: Rope, head_dim: int, max_len: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -85,11 +79,6 @@ class RotaryTable:
         cos, sin = angles.cos() * scale, angles.sin() * scale
         self.cos = torch.cat((cos, cos), dim=1).to(device, dtype)
         self.sin = torch.cat((-sin, sin), dim=1).to(device, dtype)
-
-
-def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotates x [num_tokens, num_heads, head_dim] by rows of a `RotaryTable`, [num_tokens, 1, head_dim]."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 def rotary_frequencies(rope: Rope, head_dim: int) -> tuple[torch.Tensor, float]:

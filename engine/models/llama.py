@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from engine.forward import AttentionBackend, ForwardBatch
 from engine.models.config import ModelConfig
-from engine.models.layers import Linear, RotaryTable, make_linear, packing_works, rms_norm, rotate
+from engine.models.layers import Linear, RotaryTable, make_linear, packing_works
+from kernels.dispatch import layers_for
 
 Read = Callable[[str], torch.Tensor]
 
@@ -45,21 +46,31 @@ class LlamaModel:
         self._final_norm = final_norm
         self._head = head
         self._rotary = rotary
+        self._kernels = layers_for(embeddings.device)
 
     def forward(self, batch: ForwardBatch, attention: AttentionBackend) -> torch.Tensor:
         device = self._embeddings.device
-        hidden = F.embedding(torch.from_numpy(batch.token_ids).to(device), self._embeddings)
-        positions = torch.from_numpy(batch.positions).to(device)
-        cos = self._rotary.cos[positions].unsqueeze(1)  # [num_tokens, 1, head_dim]
-        sin = self._rotary.sin[positions].unsqueeze(1)
-        eps = self.config.rms_norm_eps
+        token_ids, positions, sampled = (
+            torch.from_numpy(array).to(device, non_blocking=True)
+            for array in (batch.token_ids, batch.positions, batch.logits_indices)
+        )
+        return self.logits(self.hidden(token_ids, positions, attention)[sampled])
+
+    def hidden(self, token_ids: torch.Tensor, positions: torch.Tensor, attention: AttentionBackend) -> torch.Tensor:
+        hidden = F.embedding(token_ids, self._embeddings)
+        cos, sin = self._rotary.cos[positions], self._rotary.sin[positions]
+        eps, add_rms_norm = self.config.rms_norm_eps, self._kernels.add_rms_norm
+        change: torch.Tensor | None = None
         for number, layer in enumerate(self._layers):
-            normed = rms_norm(hidden, layer.attention_norm, eps)
-            hidden = hidden + self._attend(number, layer, normed, cos, sin, attention)
-            gate, up = layer.gate_up(rms_norm(hidden, layer.mlp_norm, eps)).chunk(2, dim=-1)
-            hidden = hidden + layer.down(F.silu(gate) * up)
-        sampled = hidden[torch.from_numpy(batch.logits_indices).to(device)]
-        return self._head(rms_norm(sampled, self._final_norm, eps)).float()
+            normed, hidden = add_rms_norm(hidden, change, layer.attention_norm, eps)
+            change = self._attend(number, layer, normed, cos, sin, attention)
+            normed, hidden = add_rms_norm(hidden, change, layer.mlp_norm, eps)
+            change = layer.down(self._kernels.silu_and_mul(layer.gate_up(normed)))
+        return hidden if change is None else hidden + change
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        normed, _ = self._kernels.add_rms_norm(hidden, None, self._final_norm, self.config.rms_norm_eps)
+        return self._head(normed).float()
 
     def _attend(
         self,
@@ -70,14 +81,14 @@ class LlamaModel:
         sin: torch.Tensor,
         attention: AttentionBackend,
     ) -> torch.Tensor:
-        num_heads, num_kv_heads = self.config.num_heads, self.config.num_kv_heads
+        num_heads, num_kv_heads, eps = self.config.num_heads, self.config.num_kv_heads, self.config.rms_norm_eps
         heads = layer.qkv(hidden).view(len(hidden), num_heads + 2 * num_kv_heads, self.config.head_dim)
         if layer.query_norm is not None and layer.key_norm is not None:
-            query = rms_norm(heads[:, :num_heads], layer.query_norm, self.config.rms_norm_eps)
-            key = rms_norm(heads[:, num_heads:-num_kv_heads], layer.key_norm, self.config.rms_norm_eps)
-            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+            query, _ = self._kernels.add_rms_norm(heads[:, :num_heads], None, layer.query_norm, eps)
+            key, _ = self._kernels.add_rms_norm(heads[:, num_heads:-num_kv_heads], None, layer.key_norm, eps)
+            query, key = self._kernels.rotate(query, cos, sin), self._kernels.rotate(key, cos, sin)
         else:
-            rotated = rotate(heads[:, :-num_kv_heads], cos, sin)
+            rotated = self._kernels.rotate(heads[:, :-num_kv_heads], cos, sin)
             query, key = rotated[:, :num_heads], rotated[:, num_heads:]
         attended = attention.attend(number, query, key, heads[:, -num_kv_heads:])
         return layer.attention_output(attended.reshape(len(hidden), num_heads * self.config.head_dim))

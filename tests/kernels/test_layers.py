@@ -46,7 +46,7 @@ def test_pairs_are_turned_by_the_angle_of_their_place(
     cos, sin = angles.cos(), angles.sin()
     tables = (torch.cat((cos, cos), dim=1).to(dtype), torch.cat((-sin, sin), dim=1).to(dtype))
     positions = torch.arange(num_tokens) * 5 % 50
-    found = layers.rotate(x, positions, *tables)
+    found = layers.rotate(x, *(table[positions] for table in tables))
     pairs = torch.complex(x[..., : head_dim // 2].double(), x[..., head_dim // 2 :].double())
     half = head_dim // 2
     turns = torch.complex(tables[0][positions, :half].double(), tables[1][positions, half:].double())

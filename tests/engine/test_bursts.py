@@ -1,0 +1,165 @@
+"""Decoding ahead on the device: whatever the host learns a burst late, the answers are those of single steps."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import tokenizers
+
+from engine.bursts import DecodeBursts
+from engine.config import ConfigError, resolve_config
+from engine.local import Completion, LocalEngine
+from engine.wire import EngineConfig, Generate, SamplingParams, Tokens
+from grammars.spec import Choice, JsonSchema, Regex
+
+SAPLING = Path(__file__).parents[2] / "fixtures" / "sapling"
+CONFIG = EngineConfig(
+    model=str(SAPLING), device="cpu", kv_cache_tokens=8192, num_threads=1, default_seed=5, attention_backend="paged"
+)
+TOKENIZER = tokenizers.Tokenizer.from_file(str(SAPLING / "tokenizer.json"))
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 99},
+        "tags": {"type": "array", "items": {"enum": ["new", "old", "red"]}, "uniqueItems": True},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+GRAMMARS = [None, JsonSchema.of(SCHEMA), Regex("[a-z]{3,9}( [a-z]{2,5}){0,4}"), Choice(("one", "two words", "three"))]
+
+
+def request(name: str, text: str, grammar: Any = None, **sampling: Any) -> Generate:
+    prompt = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+    params = SamplingParams(**{"max_tokens": 30, "temperature": 1.0, **sampling})
+    return Generate(name, list(TOKENIZER.encode(prompt, add_special_tokens=False).ids), params, grammar)
+
+
+def workload(num_requests: int) -> list[Generate]:
+    return [
+        request(
+            f"r{i}",
+            f"Customer {i} ordered {'two lamps and ' * (i // 3)}a chair.",
+            GRAMMARS[i % 4],
+            seed=i,
+            temperature=float(i % 3),
+            top_p=0.9 if i % 5 == 2 else 1.0,
+            max_tokens=6 + 3 * i,
+            logprobs=i % 4 if i % 2 else None,
+            stop=("e", "lamp") if i % 6 == 0 else (),
+        )
+        for i in range(num_requests)
+    ]
+
+
+async def run(requests: list[Generate], **changes: Any) -> list[Completion]:
+    async with LocalEngine(msgspec.structs.replace(CONFIG, **changes)) as engine:
+        return await engine.generate_all(requests)
+
+
+def told(done: list[Completion]) -> list[Any]:
+    """All but how much was found in the prefix cache, which depends on who came first."""
+    ends = [one.finished and (one.finished.reason, one.finished.stop_match, one.finished.message) for one in done]
+    return [(one.token_ids, one.text, end, one.logprobs) for one, end in zip(done, ends, strict=True)]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps of every burst that was launched."""
+    lens: list[int] = []
+    launch = DecodeBursts.launch
+
+    def counted(bursts: DecodeBursts, num_steps: int) -> None:
+        lens.append(num_steps)
+        launch(bursts, num_steps)
+
+    monkeypatch.setattr(DecodeBursts, "launch", counted)
+    return lens
+
+
+@pytest.mark.parametrize("decode_burst", [1, 3, 8])
+@pytest.mark.parametrize("max_running", [3, 16])
+async def test_answers_are_those_of_single_steps(launched: list[int], decode_burst: int, max_running: int) -> None:
+    requests = workload(12)
+    alone = await run(requests, max_running=max_running)
+    assert not launched
+    ahead = await run(requests, max_running=max_running, decode_burst=decode_burst)
+    assert max(launched) == decode_burst
+    assert told(ahead) == told(alone)
+    again = await run([*requests[::-1]], max_running=max_running, decode_burst=decode_burst)
+    assert told(again[::-1]) == told(alone)
+
+
+async def test_requests_that_need_the_host_at_every_step_are_served_beside_others(launched: list[int]) -> None:
+    requests = [
+        request("plain", "Tell me more."),
+        request("penalised", "Tell me more.", frequency_penalty=0.5),
+        request("biased", "Tell me more.", logit_bias={5: 2.0}),
+        request("long enough", "Tell me more.", min_tokens=8),
+        request("unending", "Who?", JsonSchema.of(SCHEMA), ignore_eos=True),
+    ]
+    assert told(await run(requests, decode_burst=4)) == told(await run(requests))
+
+
+async def test_slots_run_out_while_the_device_is_ahead(launched: list[int]) -> None:
+    requests = workload(10)
+    changes = {"kv_cache_tokens": 300, "max_model_len": 300, "max_running": 8}
+    assert told(await run(requests, decode_burst=8, **changes)) == told(await run(requests, **changes))
+    assert launched
+
+
+async def test_grammars_that_do_not_fit_the_tables_are_followed_by_the_host(launched: list[int]) -> None:
+    requests = workload(8)
+    full = await run(requests, decode_burst=4, grammar_table_bytes=1 << 16)
+    assert told(full) == told(await run(requests))
+    assert launched
+
+
+async def test_a_burst_that_fails_ends_its_requests_and_the_engine_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = DecodeBursts.launch
+
+    def failing(bursts: DecodeBursts, num_steps: int) -> None:
+        if any(sequence.request_id == "bad" for sequence in bursts.sequences):
+            raise RuntimeError("out of memory")
+        launch(bursts, num_steps)
+
+    monkeypatch.setattr(DecodeBursts, "launch", failing)
+    async with LocalEngine(msgspec.structs.replace(CONFIG, decode_burst=4)) as engine:
+        bad = await engine.generate(request("bad", "Hello"))
+        good = await engine.generate(request("good", "Hello"))
+    assert bad.finished is not None
+    assert (bad.finished.reason, bad.finished.message) == ("error", "the forward pass failed: out of memory")
+    assert good.finished is not None
+    assert good.finished.reason != "error"
+
+
+async def test_cancelled_requests_leave_the_others_alone(launched: list[int]) -> None:
+    requests = workload(6)
+    alone = await run(requests)
+    async with LocalEngine(msgspec.structs.replace(CONFIG, decode_burst=4)) as engine:
+
+        async def cancel(number: int) -> None:
+            seen = 0
+            grammar = Regex("[ab]+") if number % 2 else None
+            async for event in engine.events(request(f"gone{number}", "Hello", grammar, max_tokens=400)):
+                seen += isinstance(event, Tokens)
+                if seen > number:
+                    break
+
+        done, *_ = await asyncio.gather(engine.generate_all(requests), *(cancel(i) for i in range(12)))
+        stats = await engine.stats()
+    assert told(done) == told(alone)
+    assert (stats.num_running, stats.kv_used_tokens) == (0, 0)
+    assert launched
+
+
+def test_the_device_decodes_ahead_only_where_it_attends_by_pages() -> None:
+    numba = msgspec.structs.replace(CONFIG, attention_backend="numba", decode_burst=4)
+    with pytest.raises(ConfigError, match="decode_burst needs the attention_backend paged"):
+        resolve_config(numba)
+    assert resolve_config(CONFIG).decode_burst == 0
