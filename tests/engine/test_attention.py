@@ -165,7 +165,8 @@ def _attend_in_chunks(
     [
         ("auto", "cpu", "float32", "numba"),
         ("auto", "cpu", "bfloat16", "numba"),
-        ("auto", "cuda", "bfloat16", "sdpa"),
+        ("auto", "cuda", "bfloat16", "paged"),
+        ("paged", "cpu", "float32", "paged"),
         ("sdpa", "cpu", "float32", "sdpa"),
     ],
 )

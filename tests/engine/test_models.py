@@ -70,7 +70,7 @@ def tokens(length: int, vocab_size: int, seed: int) -> list[int]:
     return torch.randint(vocab_size, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-@pytest.mark.parametrize("backend", ["sdpa", "numba"])
+@pytest.mark.parametrize("backend", ["sdpa", "numba", "paged"])
 @pytest.mark.parametrize(("family", "fields"), MODELS.values(), ids=MODELS.keys())
 def test_logits_equal_those_of_transformers(family: str, fields: dict[str, Any], backend: str, tmp_path: Path) -> None:
     oracle = save_random_model(tmp_path, family, **fields)
@@ -164,7 +164,7 @@ def test_bfloat16_stays_as_close_to_float32_as_transformers_does(tmp_path: Path)
     prompt = tokens(60, 131, 3)
     exact = reference_logits(oracle, prompt)
     theirs = (reference_logits(oracle.to(torch.bfloat16), prompt) - exact).abs().mean()
-    for backend in ("sdpa", "numba"):
+    for backend in ("sdpa", "numba", "paged"):
         runner = runner_of(tmp_path, dtype="bfloat16", attention_backend=backend)
         packed = PackedSequences(runner.pool.num_slots)
         packed.add(prompt)
