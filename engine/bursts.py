@@ -8,6 +8,7 @@ for such a row meanwhile is thrown away, and the row is set where it really stan
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from engine.attention.paged import PagedAttention
 from engine.grammar_bank import BankedGrammar, BankFullError, GrammarBank
 from engine.mask_bank import MaskBank
-from engine.sampler import Draw, Sampler
+from engine.sampler import MAX_LOGPROBS, Draw, Sampler
 from engine.sequence import Sequence
 from grammars.patience import PatientCursor
 from grammars.vocabulary import Vocabulary
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 
 _CONTEXT_STEP: Final = 1024
 """Contexts are rounded up to multiples of it, so that few graphs serve all."""
+_COLUMNS: Final = (
+    *("mask_rows", "temperature", "top_k", "top_p", "min_p"),
+    *("seeds", "positions", "wants_logprobs"),
+)
+_BATCHES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""What batches are filled up to, for the same reason; beyond, each size has graphs of its own."""
 
 
 @dataclass(eq=False, slots=True)
@@ -59,7 +66,69 @@ class _Launched:
     """With the `num_set` of each."""
     results: list[SampleResult]
     """On the host once `done`, one for each step."""
-    done: torch.cuda.Event | None
+    done: Any
+    """A CUDA event, or None: they are there."""
+
+
+class _Outputs:
+    """What the steps of a burst draw, collected on the device."""
+
+    def __init__(self, max_steps: int, max_rows: int, device: torch.device) -> None:
+        shape = (max_steps, max_rows)
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)
+        self._drawn = SampleResult(
+            token_ids=torch.zeros(shape, dtype=torch.int64, device=device),
+            logprobs=torch.zeros(shape, device=device),
+            top_ids=torch.zeros((*shape, MAX_LOGPROBS), dtype=torch.int64, device=device),
+            top_logprobs=torch.zeros((*shape, MAX_LOGPROBS), device=device),
+            status=torch.zeros(shape, dtype=torch.int32, device=device),
+        )
+
+    def begin(self) -> None:
+        self.step.zero_()
+
+    def add(self, result: SampleResult) -> None:
+        """Takes over what one step drew; the number of the step is the device's, so that a graph can replay it."""
+        for kept, given in zip(_tensors(self._drawn), _tensors(result), strict=True):
+            row = kept[:, : given.shape[0]] if given.dim() == 1 else kept[:, : given.shape[0], : given.shape[1]]
+            row.index_copy_(0, self.step, given[None])
+        self.step.add_(1)
+
+    def on_host(self, num_steps: int, num_rows: int, num_top: int) -> tuple[list[SampleResult], Any]:
+        """The results of the steps, where the host can read them once the event has come; None: at once."""
+        tensors = [tensor[:num_steps, :num_rows] for tensor in _tensors(self._drawn)]
+        if self.step.device.type == "cpu":
+            copies, done = [tensor.clone() for tensor in tensors], None
+        else:
+            copies = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True) for t in tensors]
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done.record()
+        token_ids, logprobs, top_ids, top_logprobs, status = copies
+        return [
+            SampleResult(token_ids[k], logprobs[k], top_ids[k, :, :num_top], top_logprobs[k, :, :num_top], status[k])
+            for k in range(num_steps)
+        ], done
+
+
+class _Graph:
+    """A step as a CUDA graph."""
+
+    def __init__(self, step: Callable[[], None], kept: list[torch.Tensor]) -> None:
+        """`kept`: what a step changes; it is as before when this is done."""
+        before = [tensor.clone() for tensor in kept]
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            step()  # compiles what is compiled on first use, which a capture must not
+        torch.cuda.current_stream().wait_stream(side)
+        for tensor, value in zip(kept, before, strict=True):
+            tensor.copy_(value)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            step()
+
+    def replay(self) -> None:
+        self._graph.replay()
 
 
 class DecodeBursts:
@@ -68,7 +137,10 @@ class DecodeBursts:
     def __init__(
         self, runner: Runner, sampler: Sampler, vocabulary: Vocabulary, *, max_rows: int, table_bytes: int
     ) -> None:
-        """`runner` must attend with `PagedAttention`. `table_bytes`: what grammars may take on the device."""
+        """`runner` must attend with `PagedAttention`. `table_bytes`: what grammars may take on the device.
+
+        Whatever a step reads or writes stays where it is for good, so that captured graphs may refer to it.
+        """
         assert isinstance(runner.attention, PagedAttention)
         self._runner, self._sampler, self._vocabulary = runner, sampler, vocabulary
         self._attention = runner.attention
@@ -84,7 +156,14 @@ class DecodeBursts:
         self._slots = zeros(max_rows, self._max_len)
         self._query_starts = torch.arange(max_rows + 1, dtype=torch.int32, device=self._device)
         self._page_starts = torch.arange(max_rows, dtype=torch.int32, device=self._device) * self._max_len
-        self._sampling: SamplingTensors | None = None
+        self._all_sampling = SamplingTensors.from_rows(
+            temperature=[0.0] * max_rows, seeds=[0] * max_rows, positions=[0] * max_rows, device=self._device
+        )
+        self._sampling = self._all_sampling
+        self._outputs = _Outputs(runner.config.decode_burst, max_rows, self._device)
+        self._graphs: dict[tuple[int, int, bool, int], _Graph] = {}
+        self._num_rows = 0
+        """Of the batch as the device has it, filled up with rows that idle."""
         self._rows: list[_Row] = []
         self._launched: deque[_Launched] = deque()
 
@@ -120,14 +199,27 @@ class DecodeBursts:
     def start(self, sequences: list[Sequence]) -> None:
         """Begins with a batch of sequences that all decode; nothing may be in flight."""
         self.stop()
-        num_rows = len(sequences)
         self._rows = [self._row(sequence) for sequence in sequences]
-        self._sampling = self._sampler.tensors(sequences, [0] * num_rows, self._vocabulary.size)
-        slots = np.full((num_rows, self._max_len), -1, np.int32)
+        used, num_rows = len(sequences), self._filled_up(len(sequences))
+        asked = self._sampler.tensors(sequences, [0] * used, self._vocabulary.size)
+        columns = [getattr(self._all_sampling, name)[:num_rows] for name in _COLUMNS]
+        for name, column in zip(_COLUMNS, columns, strict=True):
+            column.zero_()
+            column[:used].copy_(getattr(asked, name))
+        self._sampling = SamplingTensors(
+            **dict(zip(_COLUMNS, columns, strict=True)),
+            truncates=asked.truncates,
+            num_top_logprobs=asked.num_top_logprobs,
+        )
+        slots = np.full((used, self._max_len), -1, np.int32)
         for row, sequence in zip(slots, sequences, strict=True):
             row[: sequence.num_reserved] = sequence.slots[: sequence.num_reserved]
-        self._slots[:num_rows] = torch.from_numpy(slots).to(self._device)
-        self._actives[:num_rows] = 1
+        self._slots[:used].copy_(torch.from_numpy(slots))
+        for tensor in (self._token_ids, self._positions, self._context_lens, self._actives):
+            tensor[:num_rows].zero_()
+        self._states[:num_rows].fill_(NO_GRAMMAR)
+        self._actives[:used].fill_(1)
+        self._num_rows = num_rows
 
     def stop(self) -> None:
         """Lets go of the batch; what is in flight is thrown away."""
@@ -154,8 +246,12 @@ class DecodeBursts:
         slots = [self._rows[i].sequence.slots[at] for i, at in zip(working, places, strict=True)]
         self._slots[self._index(working)[:, None], self._index(places)] = self._index(np.array(slots)).int()
         self._bank.upload()
-        results = [self._step(int(begins.max()) + num_steps) for _ in range(num_steps)]
-        self._launched.append(_Launched([(row, row.num_set) for row in self._rows], *_on_host(results)))
+        self._outputs.begin()
+        step = self._stepper(int(begins.max()) + num_steps)
+        for _ in range(num_steps):
+            step()
+        made = self._outputs.on_host(num_steps, len(self._rows), self._sampling.num_top_logprobs)
+        self._launched.append(_Launched([(row, row.num_set) for row in self._rows], *made))
         for i in working:
             self._rows[i].position += num_steps
 
@@ -197,7 +293,6 @@ class DecodeBursts:
         addresses = self._host_masks.place([mask for _, mask in entered])
         states = [state for state, _ in entered]
         sequences = [row.sequence for row in rows]
-        assert self._sampling is not None
         for tensor, values in (
             (self._token_ids, [int(s.tokens[s.num_tokens - 1]) for s in sequences]),
             (self._positions, [s.computed_len for s in sequences]),
@@ -234,62 +329,65 @@ class DecodeBursts:
         row.follows = number is not None
         return (NO_GRAMMAR, mask) if number is None else (number, None)
 
-    def _step(self, longest: int) -> SampleResult:
-        """One step of all rows, of contexts of so many tokens at most; the tensors are then those of the next one."""
-        num_rows = len(self._rows)
-        assert self._sampling is not None
-        token_ids, positions, actives = (each[:num_rows] for each in (self._token_ids, self._positions, self._actives))
-        context_lens, states = self._context_lens[:num_rows], self._states[:num_rows]
-        slots = self._slots[:num_rows].gather(1, positions[:, None])[:, 0]
+    def _filled_up(self, num_rows: int) -> int:
+        """How many rows the device computes for so many."""
+        if self._device.type == "cpu":
+            return num_rows
+        most = len(self._token_ids)
+        return min(next((size for size in _BATCHES if size >= num_rows), num_rows), most)
+
+    def _stepper(self, longest: int) -> Callable[[], None]:
+        """What computes a step of all rows, of contexts of so many tokens at most, and leaves all set for the next."""
+        longest = -(-longest // _CONTEXT_STEP) * _CONTEXT_STEP
+
+        def step() -> None:
+            self._step(longest)
+
+        if self._device.type == "cpu":
+            return step
+        key = (self._num_rows, longest, self._sampling.truncates, self._sampling.num_top_logprobs)
+        if key not in self._graphs:
+            self._graphs[key] = _Graph(step, [*self._row_tensors(), self._outputs.step])
+        return self._graphs[key].replay
+
+    def _row_tensors(self) -> list[torch.Tensor]:
+        """What a step changes of the rows."""
+        tensors = (self._token_ids, self._positions, self._context_lens, self._states)
+        return [each[: self._num_rows] for each in tensors] + [self._sampling.mask_rows, self._sampling.positions]
+
+    def _step(self, longest: int) -> None:
+        token_ids, positions, context_lens, states, mask_rows, draws = self._row_tensors()
+        actives = self._actives[: self._num_rows]
+        slots = self._slots[: self._num_rows].gather(1, positions[:, None])[:, 0]
         self._attention.begin_paged(
             torch.where(actives > 0, slots, -1).long(),
             PagedBatch(
-                query_starts=self._query_starts[: num_rows + 1],
+                query_starts=self._query_starts[: self._num_rows + 1],
                 context_lens=context_lens,
-                page_starts=self._page_starts[:num_rows],
+                page_starts=self._page_starts[: self._num_rows],
                 pages=self._slots.view(-1),
                 page_size=1,
                 max_query_len=1,
-                max_context_len=-(-longest // _CONTEXT_STEP) * _CONTEXT_STEP,
+                max_context_len=longest,
             ),
         )
         with torch.inference_mode():
             hidden = self._runner.model.hidden(token_ids, positions, self._attention)
-            result = self._sampler.kernel(
-                self._runner.model.logits(hidden), self._sampling, None, GrammarStep(states, self._bank.tables)
-            )
+            logits = self._runner.model.logits(hidden)
+            result = self._sampler.kernel(logits, self._sampling, None, GrammarStep(states, self._bank.tables))
         assert result.advance is not None
+        self._outputs.add(result)
         token_ids.copy_(result.token_ids)
         states.copy_(result.advance.states)
-        self._sampling.mask_rows.copy_(result.advance.mask_rows)
-        self._sampling.positions.add_(1)
+        mask_rows.copy_(result.advance.mask_rows)
+        draws.add_(1)
         positions.add_(actives)
         context_lens.add_(actives)
-        return result
 
 
 def _patient(cursor: object) -> PatientCursor[Any] | None:
     return cursor if isinstance(cursor, PatientCursor) else None
 
 
-def _on_host(results: list[SampleResult]) -> tuple[list[SampleResult], torch.cuda.Event | None]:
-    """The results where the host can read them once the event has come; None: they are there."""
-    if results[0].status.device.type == "cpu":
-        return results, None
-
-    def staged(tensor: torch.Tensor) -> torch.Tensor:
-        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
-
-    copies = [
-        SampleResult(
-            staged(each.token_ids),
-            staged(each.logprobs),
-            staged(each.top_ids),
-            staged(each.top_logprobs),
-            staged(each.status),
-        )
-        for each in results
-    ]
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    done.record()
-    return copies, done
+def _tensors(result: SampleResult) -> list[torch.Tensor]:
+    return [result.token_ids, result.logprobs, result.top_ids, result.top_logprobs, result.status]
