@@ -16,7 +16,7 @@ _TRAINING_BYTES = 12_000_000
 
 def make_random_llama(folder: Path, dtype: torch.dtype) -> None:
     """Writes config.json, model.safetensors and tokenizer files in the shape of SmolLM2-135M. Weights are seeded."""
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         vocab_size=VOCAB_SIZE,
@@ -32,6 +32,13 @@ def make_random_llama(folder: Path, dtype: torch.dtype) -> None:
     )
     torch.manual_seed(0)
     LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
+    write_tokenizer(folder)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Writes the tokenizer's files alone."""
+    from transformers import PreTrainedTokenizerFast
+
     PreTrainedTokenizerFast(tokenizer_object=_train_tokenizer(), eos_token=EOS).save_pretrained(folder)
 
 

@@ -1,0 +1,188 @@
+"""Decoding of random Llamas on a GPU: constrained against unconstrained, and what the host does for a step."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import torch
+
+from bench.random_llama import write_tokenizer
+from bench.report import CheckFailed, Figure, Report, Target
+from engine.local import LocalEngine
+from engine.models import create_model, parameter_shapes
+from engine.models.config import ModelConfig, read_model_config
+from engine.wire import EngineConfig, Generate, SamplingParams
+from grammars.spec import GrammarSpec, JsonSchema, Regex
+
+_RECORD: Final = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 3, "maxLength": 20},
+        "kind": {"enum": ["billing", "shipping", "other"]},
+        "count": {"type": "integer", "minimum": 0, "maximum": 999},
+        "paid": {"type": "boolean"},
+    },
+    "required": ["name", "kind", "count", "paid"],
+    "additionalProperties": False,
+}
+GRAMMARS: Final[dict[str, GrammarSpec | None]] = {
+    "unconstrained": None,
+    "records of a JSON Schema": JsonSchema.of({"type": "array", "items": _RECORD, "minItems": 400}),
+    "a regex of words": Regex(r"([a-z]{1,12} ){2000}"),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    name: str
+    config: dict[str, Any]
+    batches: tuple[int, ...]
+    num_tokens: int
+
+
+_1B: Final = Shape(
+    "1B",
+    {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32},
+    (1, 8, 64),
+    256,
+)
+_8B: Final = Shape(
+    "8B",
+    {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32},
+    (64,),
+    128,
+)
+_TINY: Final = Shape(
+    "tiny",
+    {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4},
+    (2,),
+    12,
+)
+
+
+def decoding_report(device: torch.device, checks: list[str]) -> Report:
+    is_measured = device.type == "cuda"
+    figures: list[Figure] = []
+    shares, host = [1.0], [0.0]
+    for shape in (_1B, _8B) if is_measured else (_TINY,):
+        with tempfile.TemporaryDirectory() as folder:
+            _write_folder(Path(folder), shape, 128_256 if is_measured else 49_152)
+            for batch in shape.batches:
+                found = asyncio.run(_decode(Path(folder), shape, batch, device))
+                free = found["unconstrained"].tokens_per_s
+                for name, case in found.items():
+                    figures.append(
+                        {
+                            "model": shape.name,
+                            "batch": batch,
+                            "grammar": name,
+                            "tokens/s": round(case.tokens_per_s, 1) if is_measured else "not measured",
+                            "of unconstrained": round(case.tokens_per_s / free, 3) if is_measured else "not measured",
+                            "host µs a step": round(case.host_us, 1) if is_measured else "not measured",
+                            "host share": round(case.host_share, 4) if is_measured else "not measured",
+                        }
+                    )
+                    shares.append(case.tokens_per_s / free)
+                    if shape is _8B:
+                        host.append(case.host_share)
+    return Report(
+        bench="gpu decoding",
+        question="Do constraints cost anything while a model decodes on a GPU?",
+        method=[
+            "Llamas with random weights (bfloat16) and 128,256 tokens, of which a tokenizer uses 49,152; every request "
+            "decodes the same number of tokens at temperature 1, each grammar warmed by a run before. Host: processor "
+            "time of the whole engine process, all its threads, for each decode step.",
+            *([] if is_measured else ["No GPU: a tiny model ran on the reference kernels; no time was measured."]),
+        ],
+        checks=checks,
+        figures=figures,
+        targets=[
+            Target.floor("least share of the unconstrained speed", min(shares), 0.99),
+            Target.ceiling("host share of a step at the 8B shape", max(host), 0.02),
+        ]
+        if is_measured
+        else [],
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    tokens_per_s: float
+    host_us: float
+    host_share: float
+
+
+async def _decode(folder: Path, shape: Shape, batch: int, device: torch.device) -> dict[str, _Case]:
+    config = EngineConfig(
+        model=str(folder),
+        device="cuda" if device.type == "cuda" else "cpu",
+        dtype="bfloat16" if device.type == "cuda" else "float32",
+        max_running=max(batch, 8),
+        kv_cache_tokens=max(2048, batch * (shape.num_tokens + 64)),
+        max_model_len=2048,
+        prefix_cache=False,
+        attention_backend="paged",
+        decode_burst=8,
+    )
+    found: dict[str, _Case] = {}
+    with mock.patch("engine.runner.load_model", _random_model):
+        engine = LocalEngine(config)
+    async with engine:
+        for name, grammar in GRAMMARS.items():
+            for is_warm in (False, True):
+                requests = [
+                    Generate(
+                        f"{name} {is_warm} {i}",
+                        [100 + i, 200, 300],
+                        SamplingParams(max_tokens=shape.num_tokens, seed=i, ignore_eos=grammar is None),
+                        grammar,
+                    )
+                    for i in range(batch)
+                ]
+                before = await engine.stats()
+                started, used = time.perf_counter(), time.process_time()
+                done = await engine.generate_all(requests)
+                elapsed, host = time.perf_counter() - started, time.process_time() - used
+                after = await engine.stats()
+                for one in done:
+                    if len(one.token_ids) != shape.num_tokens:
+                        raise CheckFailed(f"{name}: {len(one.token_ids)} tokens, {one.finished or one.rejected}")
+                num_steps = after.num_forward_calls - before.num_forward_calls
+                found[name] = _Case(batch * shape.num_tokens / elapsed, 1e6 * host / num_steps, host / elapsed)
+    return found
+
+
+def _write_folder(folder: Path, shape: Shape, vocab_size: int) -> None:
+    from transformers import LlamaConfig
+
+    LlamaConfig(
+        vocab_size=vocab_size,
+        num_key_value_heads=shape.config["num_attention_heads"] // 4,
+        max_position_embeddings=4096,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=0,
+        architectures=["LlamaForCausalLM"],
+        dtype="bfloat16",
+        **shape.config,
+    ).save_pretrained(folder)
+    write_tokenizer(folder)
+
+
+def _random_model(folder: Path, device: torch.device, dtype: torch.dtype, *, max_len: int) -> tuple[Any, ModelConfig]:
+    """As `engine.weights.load_model`, with weights that are made where they are used."""
+    config = read_model_config(folder)
+    shapes = parameter_shapes(config)
+    generator = torch.Generator(device).manual_seed(0)
+
+    def read(name: str) -> torch.Tensor:
+        made = torch.randn(shapes[name], dtype=dtype, device=device, generator=generator)
+        return made.abs_() if len(shapes[name]) == 1 else made.mul_(0.02)
+
+    return create_model(config, read, device, dtype, max_len), config
