@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: serve test check lint types test-slow bench sapling clean
+.PHONY: serve test check lint types test-slow bench bench-gpu sapling clean
 
 serve: $(VENV)/.serve
 	$(BIN)/espalier serve $(ARGS)
@@ -29,6 +29,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m bench smoke --json bench/results/smoke.json
 	$(BIN)/python -m bench prefix --json bench/results/prefix.json
 	$(BIN)/python -m bench sapling --json bench/results/sapling.json
+
+bench-gpu:
+	$(PYTHON) -m bench.gpu $(ARGS)
 
 sapling: $(VENV)/.bench
 	$(BIN)/python fixtures/make_sapling.py $(ARGS)

@@ -39,6 +39,7 @@ _PANELS: dict[str, list[str]] = {
         "chunked_prefill",
         "num_threads",
         "attention_backend",
+        "decode_burst",
         "default_seed",
         "start_timeout_s",
         "heartbeat_timeout_s",
@@ -52,6 +53,7 @@ _PANELS: dict[str, list[str]] = {
         "grammar_disk_bytes",
         "grammar_deadline_s",
         "grammar_memory_bytes",
+        "grammar_table_bytes",
         "grammar_workers",
         "validation_deadline_s",
     ],
@@ -106,6 +108,12 @@ def _load_file(context: click.Context, _parameter: click.Parameter, path: Path |
 @click.option("--chunked-prefill/--no-chunked-prefill", default=_ENGINE.chunked_prefill)
 @click.option("--num-threads", default=None, type=click.IntRange(1), help="Threads torch computes with.")
 @click.option("--attention-backend", default=_ENGINE.attention_backend)
+@click.option(
+    "--decode-burst",
+    default=None,
+    type=click.IntRange(0),
+    help="Steps that a GPU decodes at most before the host reads what it drew. 0: one by one. Default: 8 on CUDA.",
+)
 @click.option("--default-seed", default=None, type=int, help="Seeds requests that bring no seed, for repeatable tests.")
 @click.option("--start-timeout-s", default=_SERVER.start_timeout_s, type=click.FloatRange(0, min_open=True))
 @click.option(
@@ -134,6 +142,12 @@ def _load_file(context: click.Context, _parameter: click.Parameter, path: Path |
 )
 @click.option("--grammar-deadline-s", default=_ENGINE.grammar_deadline_s, type=click.FloatRange(0, min_open=True))
 @click.option("--grammar-memory-bytes", default=_ENGINE.grammar_memory_bytes, type=click.IntRange(1))
+@click.option(
+    "--grammar-table-bytes",
+    default=_ENGINE.grammar_table_bytes,
+    type=click.IntRange(1 << 16),
+    help="Of a GPU's memory, for the grammars that it steps by itself.",
+)
 @click.option("--grammar-workers", default=_ENGINE.grammar_workers, type=click.IntRange(1))
 @click.option("--validation-deadline-s", default=_SERVER.validation_deadline_s, type=click.FloatRange(0, min_open=True))
 @click.option(
