@@ -44,6 +44,8 @@ def test_what_is_drawn_is_possible_and_what_cannot_be_drawn_is_said(case: tuple[
     allowed = np.ones(logits.size, dtype=bool) if row.mask is None else row.mask
     if not allowed.any():
         assert status == SampleStatus.NOTHING_ALLOWED
+    elif allowed.sum() == 1:
+        assert (status, token) == (SampleStatus.OK, int(np.flatnonzero(allowed)[0]))
     elif (usable[allowed] == -np.inf).all():
         assert status == SampleStatus.NO_FINITE_LOGIT
     else:
