@@ -83,10 +83,12 @@ def _device(asked: EngineConfig) -> Literal["cpu", "cuda"]:
 
 
 def _decode_burst(asked: EngineConfig, device: str, attention_backend: str) -> int:
+    can = attention_backend in ("paged", "flashinfer")
     if asked.decode_burst is None:
-        return _DECODE_BURST if device == "cuda" and attention_backend == "paged" else 0
-    if asked.decode_burst and attention_backend != "paged":
-        raise ConfigError(f"decode_burst needs the attention_backend paged, not {attention_backend}; or set it to 0")
+        return _DECODE_BURST if device == "cuda" and can else 0
+    if asked.decode_burst and not can:
+        message = f"decode_burst needs the attention_backend paged or flashinfer, not {attention_backend}"
+        raise ConfigError(f"{message}; or set it to 0")
     return asked.decode_burst
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _FACTORIES = {
     "numba": ("engine.attention.numba_cpu", "NumbaAttention"),
     "paged": ("engine.attention.paged", "PagedAttention"),
+    "flashinfer": ("engine.attention.flashinfer", "FlashInferAttention"),
     "sdpa": ("engine.attention.sdpa", "SdpaAttention"),
 }
 
@@ -26,6 +28,11 @@ def resolve_attention(name: str, device: str, dtype: str) -> str:
         return "numba" if numba_can else "paged" if device == "cuda" else "sdpa"
     if name not in _FACTORIES:
         raise ValueError(f"attention_backend {name!r} is unknown; there are auto, {', '.join(NAMES)}")
+    if name == "flashinfer" and (device != "cuda" or dtype == "float32" or find_spec("flashinfer") is None):
+        raise ValueError(
+            "attention_backend 'flashinfer' computes float16 and bfloat16 on cuda, and only where flashinfer-python is "
+            f"installed, not {dtype} on {device} here; auto finds another"
+        )
     if name == "numba" and not numba_can:
         raise ValueError(f"attention_backend 'numba' computes float32 and bfloat16 on cpu, not {dtype} on {device}")
     return name

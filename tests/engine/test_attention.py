@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ import torch
 from engine.attention import NAMES, create_attention, resolve_attention
 from engine.forward import AttentionBackend, ForwardBatch
 from engine.kv_pool import KvPool
+from kernels.paged_attention import paged_attention
+from kernels.paged_inputs import PagedBatch
 
 
 def batch_of(lens: Sequence[tuple[int, int]], num_slots: int, rng: np.random.Generator) -> ForwardBatch:
@@ -178,3 +181,71 @@ def test_auto_takes_what_is_fastest_and_computes_this(name: str, device: str, dt
 def test_a_backend_that_cannot_serve_is_refused_by_name(name: str, device: str) -> None:
     with pytest.raises(ValueError, match=name):
         resolve_attention(name, device, "float32")
+
+
+class FakeFlashInfer:
+    """The part of FlashInfer that we call, by its documentation, over the reference of our own kernel."""
+
+    class BatchPrefillWithPagedKVCacheWrapper:
+        def __init__(self, workspace: torch.Tensor, layout: str) -> None:
+            assert (workspace.dtype, layout) == (torch.uint8, "NHD")
+
+        def plan(
+            self,
+            qo_indptr: torch.Tensor,
+            paged_kv_indptr: torch.Tensor,
+            paged_kv_indices: torch.Tensor,
+            paged_kv_last_page_len: torch.Tensor,
+            num_qo_heads: int,
+            num_kv_heads: int,
+            head_dim_qk: int,
+            page_size: int,
+            *,
+            causal: bool,
+            window_left: int,
+            q_data_type: torch.dtype,
+            kv_data_type: torch.dtype,
+        ) -> None:
+            assert causal
+            assert paged_kv_indices.dtype == qo_indptr.dtype == torch.int32
+            self.shapes = (num_qo_heads, num_kv_heads, head_dim_qk)
+            self.window = None if window_left < 0 else window_left + 1
+            num_pages = paged_kv_indptr.diff()
+            context_lens = (num_pages - 1) * page_size + paged_kv_last_page_len
+            query_lens = qo_indptr.diff()
+            self.batch = PagedBatch(
+                query_starts=qo_indptr,
+                context_lens=context_lens,
+                page_starts=paged_kv_indptr[:-1],
+                pages=paged_kv_indices,
+                page_size=page_size,
+                max_query_len=int(query_lens.max()),
+                max_context_len=int(context_lens.max()),
+            )
+
+        def run(self, q: torch.Tensor, paged_kv_cache: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            keys, values = (each.flatten(0, 1) for each in paged_kv_cache)  # [pages, page_size, heads, head_dim]
+            assert (q.shape[1], keys.shape[1], q.shape[2]) == self.shapes
+            assert q.is_contiguous()
+            return paged_attention(q, keys, values, self.batch, window=self.window)
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_flashinfer_is_told_what_its_documentation_asks_for(monkeypatch: pytest.MonkeyPatch, mix: str) -> None:
+    monkeypatch.setitem(sys.modules, "flashinfer", FakeFlashInfer)
+    monkeypatch.delitem(sys.modules, "engine.attention.flashinfer", raising=False)
+    rng = np.random.default_rng(4)
+    backend, pool = make("flashinfer", torch.float32, [None, 20], heads=4, kv_heads=2, head_dim=16)
+    batch = batch_of(MIXES[mix], 700, rng)
+    for tensor in (*pool.keys, *pool.values):
+        contexts = torch.from_numpy(np.concatenate(batch.context_slots))
+        tensor[contexts] = torch.from_numpy(rng.standard_normal((len(contexts), 2, 16)).astype(np.float32))
+    backend.begin(batch)
+    for layer, window in enumerate([None, 20]):
+        query, key, value = (
+            torch.from_numpy(rng.standard_normal((len(batch.slots), heads, 16)).astype(np.float32))
+            for heads in (4, 2, 2)
+        )
+        found = backend.attend(layer, query, key, value)
+        expected = naive_attention(batch, pool.keys[layer], pool.values[layer], query, window)
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
