@@ -15,6 +15,8 @@ from engine.kv_pool import KvPool
 from kernels.paged_attention import paged_attention
 from kernels.paged_inputs import PagedBatch
 
+ON_A_CPU = [name for name in NAMES if name != "flashinfer"]
+
 
 def batch_of(lens: Sequence[tuple[int, int]], num_slots: int, rng: np.random.Generator) -> ForwardBatch:
     """Sequences of (cached, new) tokens on scattered slots."""
@@ -73,7 +75,7 @@ MIXES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_A_CPU)
 @pytest.mark.parametrize("lens", MIXES.values(), ids=MIXES.keys())
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(4, 4, 16), (6, 3, 24), (4, 1, 64), (9, 3, 6)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-6), (torch.bfloat16, 2e-2)], ids=["f32", "bf16"])
@@ -109,7 +111,7 @@ def test_a_packed_batch_attends_like_each_row_alone(
         assert (attended.double() - expected).abs().max() < tolerance
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_A_CPU)
 @pytest.mark.parametrize("magnitude", [0.0, 1e-3, 30.0, 1e3])
 def test_scores_of_any_size_give_finite_weights(name: str, magnitude: float) -> None:
     backend, pool = make(name, torch.float32, [None], heads=2, kv_heads=1, head_dim=8)
@@ -177,7 +179,7 @@ def test_auto_takes_what_is_fastest_and_computes_this(name: str, device: str, dt
     assert resolve_attention(name, device, dtype) == resolved
 
 
-@pytest.mark.parametrize(("name", "device"), [("numba", "cuda"), ("flash", "cpu")])
+@pytest.mark.parametrize(("name", "device"), [("numba", "cuda"), ("flash", "cpu"), ("flashinfer", "cpu")])
 def test_a_backend_that_cannot_serve_is_refused_by_name(name: str, device: str) -> None:
     with pytest.raises(ValueError, match=name):
         resolve_attention(name, device, "float32")
