@@ -12,6 +12,7 @@ BENCHES = {
     "grammar-walks": "Random texts under real schemas: dead ends, and whether what is finished is valid.",
     "hostile": "Hostile constraints on a real server, and a request that is decoded beside them.",
     "kernel-builds": "What the Triton kernels compile to for several GPUs; needs none.",
+    "large-vocab": "Throughput under constraints on a CPU, with 128,256 tokens.",
     "maskbench": "Verdicts and mask times of engines on real JSON Schemas, side by side.",
     "prefix": "Time to first token with a warm prefix cache against a flushed one.",
     "sampler": "Cost of drawing a step's tokens, with and without masks.",

@@ -1,13 +1,19 @@
-"""A Llama of 135M parameters with random weights and a real byte-level tokenizer, made on the fly."""
+"""Llamas with random weights and a real byte-level tokenizer, made on the fly."""
 
 from __future__ import annotations
 
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from engine.models import create_model, parameter_shapes
+from engine.models.config import ModelConfig, read_model_config
 
 VOCAB_SIZE = 49152
 EOS = "<|endoftext|>"
@@ -40,6 +46,43 @@ def write_tokenizer(folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     PreTrainedTokenizerFast(tokenizer_object=_train_tokenizer(), eos_token=EOS).save_pretrained(folder)
+
+
+def write_folder(folder: Path, vocab_size: int, dtype: str, **shape: int) -> None:
+    """Writes all but the weights of a Llama whose keys have a quarter of its heads; see `random_weights`."""
+    from transformers import LlamaConfig
+
+    LlamaConfig(
+        vocab_size=vocab_size,
+        num_key_value_heads=shape["num_attention_heads"] // 4,
+        max_position_embeddings=4096,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=0,
+        architectures=["LlamaForCausalLM"],
+        dtype=dtype,
+        **shape,
+    ).save_pretrained(folder)
+    write_tokenizer(folder)
+
+
+@contextmanager
+def random_weights() -> Iterator[None]:
+    """Meanwhile engines that are made get seeded random weights, made where they are used; folders have none."""
+
+    def load_model(folder: Path, device: torch.device, dtype: torch.dtype, *, max_len: int) -> tuple[Any, ModelConfig]:
+        config = read_model_config(folder)
+        shapes = parameter_shapes(config)
+        generator = torch.Generator(device).manual_seed(0)
+
+        def read(name: str) -> torch.Tensor:
+            made = torch.randn(shapes[name], dtype=dtype, device=device, generator=generator)
+            return made.abs_() if len(shapes[name]) == 1 else made.mul_(0.02)
+
+        return create_model(config, read, device, dtype, max_len), config
+
+    with mock.patch("engine.runner.load_model", load_model):
+        yield
 
 
 def _train_tokenizer() -> Tokenizer:

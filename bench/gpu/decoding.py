@@ -8,15 +8,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from unittest import mock
 
 import torch
 
-from bench.random_llama import write_tokenizer
+from bench.random_llama import VOCAB_SIZE, random_weights, write_folder
 from bench.report import CheckFailed, Figure, Report, Target
 from engine.local import LocalEngine
-from engine.models import create_model, parameter_shapes
-from engine.models.config import ModelConfig, read_model_config
 from engine.wire import EngineConfig, Generate, SamplingParams
 from grammars.spec import GrammarSpec, JsonSchema, Regex
 
@@ -72,7 +69,7 @@ def decoding_report(device: torch.device, checks: list[str]) -> Report:
     shares, host = [1.0], [0.0]
     for shape in (_1B, _8B) if is_measured else (_TINY,):
         with tempfile.TemporaryDirectory() as folder:
-            _write_folder(Path(folder), shape, 128_256 if is_measured else 49_152)
+            write_folder(Path(folder), 128_256 if is_measured else VOCAB_SIZE, "bfloat16", **shape.config)
             for batch in shape.batches:
                 found = asyncio.run(_decode(Path(folder), shape, batch, device))
                 free = found["unconstrained"].tokens_per_s
@@ -131,7 +128,7 @@ async def _decode(folder: Path, shape: Shape, batch: int, device: torch.device) 
         decode_burst=8,
     )
     found: dict[str, _Case] = {}
-    with mock.patch("engine.runner.load_model", _random_model):
+    with random_weights():
         engine = LocalEngine(config)
     async with engine:
         for name, grammar in GRAMMARS.items():
@@ -156,33 +153,3 @@ async def _decode(folder: Path, shape: Shape, batch: int, device: torch.device) 
                 num_steps = after.num_forward_calls - before.num_forward_calls
                 found[name] = _Case(batch * shape.num_tokens / elapsed, 1e6 * host / num_steps, host / elapsed)
     return found
-
-
-def _write_folder(folder: Path, shape: Shape, vocab_size: int) -> None:
-    from transformers import LlamaConfig
-
-    LlamaConfig(
-        vocab_size=vocab_size,
-        num_key_value_heads=shape.config["num_attention_heads"] // 4,
-        max_position_embeddings=4096,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=0,
-        architectures=["LlamaForCausalLM"],
-        dtype="bfloat16",
-        **shape.config,
-    ).save_pretrained(folder)
-    write_tokenizer(folder)
-
-
-def _random_model(folder: Path, device: torch.device, dtype: torch.dtype, *, max_len: int) -> tuple[Any, ModelConfig]:
-    """As `engine.weights.load_model`, with weights that are made where they are used."""
-    config = read_model_config(folder)
-    shapes = parameter_shapes(config)
-    generator = torch.Generator(device).manual_seed(0)
-
-    def read(name: str) -> torch.Tensor:
-        made = torch.randn(shapes[name], dtype=dtype, device=device, generator=generator)
-        return made.abs_() if len(shapes[name]) == 1 else made.mul_(0.02)
-
-    return create_model(config, read, device, dtype, max_len), config

@@ -1,0 +1,101 @@
+"""What constraints cost on a CPU with a vocabulary of today's models: throughput with a warm grammar, and without."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from bench.gpu.decoding import GRAMMARS
+from bench.random_llama import random_weights, write_folder
+from bench.report import CheckFailed, Figure, Report, Target, json_option
+from engine.local import LocalEngine
+from engine.wire import EngineConfig, Generate, SamplingParams
+from grammars.spec import GrammarSpec
+
+_VOCAB: Final = 128_256
+_SHAPE: Final = {
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+}
+_WANTED: Final = 0.97
+
+
+@click.command()
+@click.option("--batch", "batches", type=click.IntRange(1), multiple=True, default=(1, 8, 32), show_default=True)
+@click.option("--tokens", type=click.IntRange(1), default=48, show_default=True, help="A request.")
+@click.option("--repeats", type=click.IntRange(1), default=7, show_default=True)
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@json_option
+def main(batches: tuple[int, ...], tokens: int, repeats: int, temperature: float, json_path: Path | None) -> None:
+    """Throughput under constraints on a CPU, with 128,256 tokens."""
+    figures: list[Figure] = []
+    ratios: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(Path(folder), _VOCAB, "float32", **_SHAPE)
+        for batch in batches:
+            times = asyncio.run(_measured(Path(folder), batch, tokens, repeats, temperature))
+            free = times.pop("unconstrained")
+            for name, mine in times.items():
+                # Side by side: each run of the constrained variant against the unconstrained one just before it.
+                ratio = statistics.median(before / after for before, after in zip(free, mine, strict=True))
+                ratios.append(ratio)
+                figures.append(
+                    {
+                        "batch": batch,
+                        "grammar": name,
+                        "tokens/s": round(batch * tokens / statistics.median(mine), 1),
+                        "unconstrained tokens/s": round(batch * tokens / statistics.median(free), 1),
+                        "of unconstrained": round(ratio, 3),
+                    }
+                )
+    Report(
+        bench="large-vocab",
+        question="What do constraints cost on a CPU, with a vocabulary of 128,256 tokens?",
+        method=[
+            f"A Llama with random weights (float32; {_SHAPE['num_hidden_layers']} layers of {_SHAPE['hidden_size']}), "
+            f"{tokens} tokens a request at temperature {temperature:g}, {repeats} rounds of all variants in turn after "
+            "one that warms them; medians of the time of a batch, and of the ratio within a round. The tokenizer has "
+            "49,152 tokens; the other ids are padding.",
+        ],
+        checks=["every request gets as many tokens as asked for"],
+        figures=figures,
+        targets=[Target.floor("least share of the unconstrained throughput", min(ratios), _WANTED)],
+    ).publish(json_path)
+
+
+async def _measured(
+    folder: Path, batch: int, num_tokens: int, repeats: int, temperature: float
+) -> dict[str, list[float]]:
+    """Seconds of each round, by variant."""
+    config = EngineConfig(
+        model=str(folder), device="cpu", max_running=max(batch, 8), max_model_len=1024, prefix_cache=False
+    )
+    times: dict[str, list[float]] = {name: [] for name in GRAMMARS}
+    with random_weights():
+        engine = LocalEngine(config)
+    async with engine:
+        for number in range(repeats + 1):
+            for name, grammar in GRAMMARS.items():
+                requests = [_request(f"{name} {number} {i}", grammar, i, num_tokens, temperature) for i in range(batch)]
+                started = time.perf_counter()
+                done = await engine.generate_all(requests)
+                elapsed = time.perf_counter() - started
+                for one in done:
+                    if len(one.token_ids) != num_tokens:
+                        raise CheckFailed(f"{name}: {len(one.token_ids)} tokens, {one.finished or one.rejected}")
+                if number:
+                    times[name].append(elapsed)
+    return times
+
+
+def _request(name: str, grammar: GrammarSpec | None, seed: int, num_tokens: int, temperature: float) -> Generate:
+    sampling = SamplingParams(max_tokens=num_tokens, temperature=temperature, seed=seed, ignore_eos=grammar is None)
+    return Generate(name, [100 + seed, 200, 300], sampling, grammar)
