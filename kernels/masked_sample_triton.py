@@ -19,6 +19,8 @@ from kernels.sample_inputs import TILE, GrammarStep, LogitEdits, SampleResult, S
 _LARGEST = tl.constexpr(3.4028234663852886e38)
 _LOWEST_KEY = tl.constexpr(-(2**31))
 _NO_INDEX = tl.constexpr(2**31 - 1)
+_MOST_TILES_COUNTED = tl.constexpr(127)
+"""So that 7 bits hold how often a lane met a token of a kind."""
 # Spelt out because Triton 3.10 changes the default; without fused multiply-adds penalties round as torch rounds them.
 _OPTIONS = {"enable_fp_fusion": False}
 
@@ -63,6 +65,7 @@ def masked_sample(
     peaks, masses, raw_peaks, raw_masses = empty(4, batch, num_tiles).unbind()
     best, num_admitted = empty(2, batch, num_tiles, dtype=torch.int32).unbind()
     cuts, raw_norms = empty(batch, 2, dtype=torch.int32), empty(batch)
+    survivors = empty(batch if sampling.truncates else 0, 1 + TILE, dtype=torch.int32)
     rows = (edited, edited.stride(0), sampling.mask_rows, sampling.temperature)
     _tile_stats[(batch, num_tiles)](
         *rows, raw, raw.stride(0), sampling.wants_logprobs,
@@ -71,7 +74,7 @@ def masked_sample(
     )  # fmt: skip
     if sampling.truncates:
         _truncate[(batch,)](
-            *rows, sampling.top_k, sampling.top_p, sampling.min_p, peaks, masses, cuts,
+            *rows, sampling.top_k, sampling.top_p, sampling.min_p, peaks, masses, cuts, survivors,
             vocab, num_tiles, TILE, triton.next_power_of_2(num_tiles), num_warps=8, **_OPTIONS,
         )  # fmt: skip
     _finish[(batch,)](
@@ -309,14 +312,11 @@ def _top_k_cut(row_logits, mask_row, peak, top_k, vocab, num_chunks, TILE: tl.co
 
 @triton.jit
 def _top_p_cut(
-    row_logits, mask_row, temperature, peak, top_p, cut, last_tie, vocab, num_chunks, TILE: tl.constexpr
+    row_logits, mask_row, temperature, peak, target, cut, last_tie, vocab, num_chunks, TILE: tl.constexpr
 ):  # fmt: skip
-    """The key and id of the last token that top-p keeps of those that the cut given keeps."""
+    """The key and id of the last token of those that the cut given keeps, at which their mass reaches `target`."""
     low = tl.maximum(cut, _key(tl.full((), float("-inf"), tl.float32))).to(tl.int64)
     high = _key(peak).to(tl.int64) + 1
-    target = top_p.to(tl.float64) * _mass_from(
-        row_logits, mask_row, temperature, peak, cut, last_tie, low, vocab, num_chunks, TILE
-    )  # fmt: skip
     while high - low > 1:
         middle = low + (high - low) // 2
         mass = _mass_from(row_logits, mask_row, temperature, peak, cut, last_tie, middle, vocab, num_chunks, TILE)
@@ -332,14 +332,55 @@ def _top_p_cut(
 
 
 @triton.jit
+def _floor_of_top_k(row_logits, mask_row, peak, top_k, vocab, NUM_TILES: tl.constexpr, TILE: tl.constexpr):
+    """A logit above which, it itself included, there are `top_k` tokens and not many more; -inf where none is seen.
+
+    One pass counts the tokens in nine bands under the peak, 7 bits of an int64 for each in every lane.
+    """
+    bands = tl.zeros((TILE,), dtype=tl.int64)
+    for tile in range(NUM_TILES):
+        x, _, admitted = _load_admitted(row_logits, mask_row, tile, vocab, TILE)
+        band = tl.minimum(tl.log2(1.0 + 2.0 * tl.maximum(peak - x, 0.0)) * 1.75, 9.0)
+        counted = (admitted == 1) & (band < 9.0)
+        bands += tl.where(counted, tl.full((TILE,), 1, tl.int64) << (7 * band.to(tl.int64)), 0)
+    floor = tl.full((), float("-inf"), tl.float32)
+    count = 0
+    for band in tl.static_range(9):
+        before = count
+        count += tl.sum((bands >> (7 * band)) & 127, axis=0).to(tl.int32)
+        depth = (2.0 ** ((band + 1) / 1.75) - 1.0) / 2.0
+        lowest = peak - depth - 1e-5 * (tl.abs(peak) + depth)
+        floor = tl.where((before < top_k) & (count >= top_k), lowest, floor)
+    return floor
+
+
+@triton.jit
+def _list_survivors(row_logits, mask_row, floor, survivors, vocab, NUM_TILES: tl.constexpr, TILE: tl.constexpr):
+    """Writes a mask row that lists the admitted tokens from a logit on; how many there are, be it more than fit."""
+    count = 0
+    for tile in range(NUM_TILES):
+        x, ids, admitted = _load_admitted(row_logits, mask_row, tile, vocab, TILE)
+        chosen = tl.where(x >= floor, admitted, 0)
+        place = tl.cumsum(chosen, axis=0) - chosen + count
+        tl.store(survivors + 1 + place, ids, mask=(chosen == 1) & (place < TILE))
+        count += tl.sum(chosen, axis=0)
+    tl.store(survivors, count)
+    tl.debug_barrier()  # before the program's other threads read it
+    return count
+
+
+@triton.jit
 def _truncate(
-    logits, stride, mask_rows, temperatures, top_ks, top_ps, min_ps, peaks, masses, cuts,
+    logits, stride, mask_rows, temperatures, top_ks, top_ps, min_ps, peaks, masses, cuts, survivors,
     vocab, NUM_TILES: tl.constexpr, TILE: tl.constexpr, TILES_POW2: tl.constexpr,
 ):  # fmt: skip
     """Where top-k and top-p cut a row, by bisection over keys, and the tile masses of what min-p leaves of the rest.
 
     A row that keeps everything gets a cut below all keys. Bisection keeps: enough tokens (or mass) at keys >= low, too
     few at keys >= high. That holds in floating point too, since a sum over a fixed tree falls as terms fall.
+
+    It goes over a list of those tokens that can be kept at all, if one pass finds them to be few: for top-k those from
+    a floor on above which there are enough, for top-p alone those above the mean share of the mass to be dropped.
     """
     row = tl.program_id(0).to(tl.int64)
     top_k, top_p, min_p = tl.load(top_ks + row), tl.load(top_ps + row), tl.load(min_ps + row)
@@ -348,19 +389,46 @@ def _truncate(
     tile_peaks = tl.load(peaks + row * NUM_TILES + tiles, mask=tiles < NUM_TILES, other=float("-inf"))
     peak = tl.max(tile_peaks, axis=0)
     row_logits, mask_row = logits + row * stride, tl.load(mask_rows + row)
-    num_chunks = tl.where((mask_row & 1) != 0, 1, NUM_TILES)
-    if (mask_row & 1) != 0:
+    is_listed = (mask_row & 1) != 0
+    tile_masses = tl.load(masses + row * NUM_TILES + tiles, mask=tiles < NUM_TILES, other=0.0)
+    mass = tl.zeros((), dtype=tl.float64)
+    if is_listed:
         x, _, _ = _load_listed(row_logits, mask_row, TILE)
         peak = tl.max(x, axis=0)
+    finite_peak = tl.where(peak > float("-inf"), peak, 0.0)
+    divisor = tl.where(temperature > 0, temperature, 1.0)
+    if is_listed:
+        x, _, _ = _load_listed(row_logits, mask_row, TILE)
+        mass = tl.sum(_weigh(x, finite_peak, divisor), axis=0).to(tl.float64)
+    else:
+        mass = tl.sum((tile_masses * _weigh(tile_peaks, finite_peak, divisor)).to(tl.float64), axis=0)
     cut = tl.full((), _LOWEST_KEY, tl.int32)
     last_tie = tl.full((), _NO_INDEX, tl.int32)
     limits = tl.where((top_k > 0) & (top_k < vocab), 1, 0) + tl.where(top_p < 1, 2, 0) + tl.where(min_p > 0, 4, 0)
     limits = tl.where((temperature > 0) & (peak > float("-inf")), limits, 0)
+    source = mask_row
+    if ((limits & 3) != 0) & ((mask_row & 1) == 0):
+        floor = tl.full((), float("-inf"), tl.float32)
+        if (limits & 1) != 0:
+            if NUM_TILES <= _MOST_TILES_COUNTED:
+                floor = _floor_of_top_k(row_logits, mask_row, peak, top_k, vocab, NUM_TILES, TILE)
+        else:
+            share = (1.0 - top_p) * mass.to(tl.float32) / vocab * 0.999
+            depth = divisor * tl.log(tl.where(share > 0, share, 1.0))
+            floor = tl.where(share > 0, peak + depth - 1e-5 * (tl.abs(peak) + tl.abs(depth)), floor)
+        if floor > float("-inf"):
+            list_at = survivors + row * (1 + TILE)
+            if _list_survivors(row_logits, mask_row, floor, list_at, vocab, NUM_TILES, TILE) <= TILE:
+                source = list_at.to(tl.int64) + 1
+    num_chunks = tl.where((source & 1) != 0, 1, NUM_TILES)
     if (limits & 1) != 0:
-        cut, last_tie = _top_k_cut(row_logits, mask_row, peak, top_k, vocab, num_chunks, TILE)
+        cut, last_tie = _top_k_cut(row_logits, source, peak, top_k, vocab, num_chunks, TILE)
+        mass = _mass_from(
+            row_logits, source, divisor, peak, cut, last_tie, _LOWEST_KEY, vocab, num_chunks, TILE
+        )  # fmt: skip
     if (limits & 2) != 0:
         cut, last_tie = _top_p_cut(
-            row_logits, mask_row, temperature, peak, top_p, cut, last_tie, vocab, num_chunks, TILE
+            row_logits, source, divisor, peak, top_p.to(tl.float64) * mass, cut, last_tie, vocab, num_chunks, TILE
         )  # fmt: skip
     tl.store(cuts + row * 2, cut)
     tl.store(cuts + row * 2 + 1, last_tie)
