@@ -58,7 +58,7 @@ class GrammarDesk(Generic[Ticket]):
         max_wait_s: float,
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`is_busy`: whether requests are being decoded, to which long compilations then leave half of the time."""
+        """`is_busy`: whether requests are being decoded, to which long compilations then leave most of the time."""
         self.compiler = compiler
         self._is_busy = is_busy
         self._max_wait_s = max_wait_s

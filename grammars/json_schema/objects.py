@@ -489,7 +489,6 @@ class Objects:
         keys |= dict.fromkeys(key for each in order for key in each.required)
         keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
         keys |= dict.fromkeys(key for each in classes.values() if isinstance(each, Words) for key in sorted(each.words))
-        self.spend(len(keys))
         index = {key: i for i, key in enumerate(keys)}
         tracked = {key for each in order for key in each.required}
         tracked |= {key for each in order for k, names in each.dependent.items() for key in (k, *names)}
@@ -508,6 +507,7 @@ class Objects:
 
     def _class_of(self, key: str, predicates: list[Texts]) -> KeyClass:
         algebra = self._values.key_algebra
+        self.spend(1)
         return frozenset(number for number, texts in enumerate(predicates) if algebra.holds(texts, key))
 
     def _age(self, assertion: ObjectAssertion) -> int:

@@ -154,6 +154,7 @@ class TextAlgebra:
             case Counted(expr, least, most):
                 return least <= len(text) <= most and self.holds(Matching(expr), text)
             case Matching(expr):
+                self.arena.spend(1)
                 for byte in spelling(text):
                     expr = self.arena.derivative(expr, byte)
                     if expr == NOTHING:

@@ -127,6 +127,11 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
     "tool's parameters": (tool("x"), "invalid_value", "tools[0].function.parameters"),
     "pattern with a huge count": (schema({"pattern": "a{99999999999999999999}"}), "unsupported_schema", "/pattern"),
+    "a property that is listed twice": (
+        schema('{"type":"object","properties":{"a":{},"a":{"type":"null"}}}'),
+        "invalid_schema",
+        "occurs twice",
+    ),
     "name pattern": (schema({"patternProperties": {"(": {}}}), "invalid_schema", "/patternProperties"),
     # GHSA-5cmr-4px5-23pc, CVE-2026-2069: recursion in grammars and in their parsers
     "reference to itself": (schema({"$ref": "#"}), "invalid_schema", "itself"),
@@ -190,7 +195,6 @@ ANSWERED: dict[str, str] = {
     "regex of NUL": regex("\0"),
     "300 levels": schema(nested(300)),
     "1,000 optional properties": schema({"type": "object", "properties": {f"p{i}": {} for i in range(1000)}}),
-    "a property that is listed twice": schema('{"type":"object","properties":{"a":{},"a":{"type":"null"}}}'),
     "required names that are unknown": schema({"type": "object", "properties": {}, "required": ["zz"]}),
     "const of 400 digits": schema({"const": 10**400}),
     "const NUL": schema({"const": "\0"}),
