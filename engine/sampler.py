@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from engine.sequence import Sequence
@@ -62,6 +63,8 @@ class Sampler:
         self._eos_ids = vocabulary.eos_ids
         self._device = device
         self.kernel = masked_sample_for(device)
+        if device.type == "cpu":
+            self._rehearse()
 
     def sample(self, logits: torch.Tensor, sequences: Rows[Sequence], mask_rows: Rows[int]) -> list[Draw]:
         """Draws for `logits` [len(sequences), vocab_size] under the mask rows at those addresses (0: no mask)."""
@@ -92,6 +95,12 @@ class Sampler:
         if status in _FAULTS:
             return Draw(None, fault=_FAULTS[status])
         return Draw(int(result.token_ids[row]), _logprobs(result, row, sequence))
+
+    def _rehearse(self) -> None:
+        """Draws from a masked row: what compiles on first use does so before a request waits."""
+        row = np.ones(2, np.int32)
+        rows = SamplingTensors.from_rows(temperature=[1.0], seeds=[0], positions=[0], mask_rows=[row.ctypes.data])
+        self.kernel(torch.zeros(1, 64), rows)
 
     def _edits(self, sequence: Sequence) -> RowEdits:
         params = sequence.sampling

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 
 from kernels.advance import advance
@@ -18,7 +19,12 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 _LARGEST = np.finfo(np.float32).max
+_TILE_BITS = TILE.bit_length() - 1
 _BYTE_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+_FEW = 4
+"""What share of the vocabulary the tokens of a row may be for them to be gathered, instead of the others removed."""
+_NUM_BITS = _BYTE_BITS.sum(axis=1)  # [256]
+_BITS = np.argsort(1 - _BYTE_BITS, axis=1, kind="stable")  # [256, 8] the bits of a byte that are set, then the others
 # The ceilings that one byte of a mask row puts on eight logits. One gather and one minimum apply a mask; a `where` over
 # unpacked bits takes three times as long.
 _CEILINGS = np.where(_BYTE_BITS == 1, _LARGEST, -np.inf).astype(np.float32)  # [256, 8]
@@ -182,14 +188,27 @@ def _admitted(row: Floats, mask_row: int) -> _Candidates:
     words = mask.view(np.uint32)
     num_admitted = int(np.bitwise_count(words).sum())
     # The last word may hold up to 31 bits too many: with them allowed for, an empty row never counts as a full one.
-    if num_admitted > vocab // 8 + 31:
+    if num_admitted > vocab // _FEW + 31:
         ceilings: Floats = _CEILINGS.take(mask, axis=0).reshape(-1)[:vocab]
         return _Candidates(np.minimum(row, ceilings, out=ceilings), None)
-    present = np.flatnonzero(words)
-    bits = np.flatnonzero(np.unpackbits(words[present].view(np.uint8), bitorder="little"))
-    ids = present[bits >> 5] * 32 + (bits & 31)
-    ids = ids[: np.searchsorted(ids, vocab)]
-    return _Candidates(row[ids], ids)
+    ids, logits = np.empty(num_admitted, np.int64), np.empty(num_admitted, np.float32)
+    num_found = _gather(mask, row, _BITS, _NUM_BITS, ids, logits)
+    return _Candidates(logits[:num_found], ids[:num_found])
+
+
+@njit(cache=True, nogil=True)
+def _gather(mask, row, bits, num_bits, ids, logits):  # type: ignore[no-untyped-def]
+    """Writes the admitted tokens of a row, ascending, and their logits; gives how many there are."""
+    count = 0
+    for place in range(len(mask)):
+        byte = mask[place]
+        for i in range(num_bits[byte]):
+            token = place * 8 + bits[byte, i]
+            if token < len(row):
+                ids[count] = token
+                logits[count] = row[token]
+                count += 1
+    return count
 
 
 def _usable(logits: Floats) -> tuple[Floats, int]:
@@ -261,7 +280,7 @@ def _draw(weights: Floats, ids: Ids | None, tile_uniform: float, token_uniform: 
         tile = _pick(_tile_masses(weights), tile_uniform)
         start, stop = tile * TILE, (tile + 1) * TILE
     else:
-        masses = np.bincount(ids // TILE, weights).astype(np.float64)
+        masses = np.bincount(ids >> _TILE_BITS, weights).astype(np.float64)
         tile = _pick(masses, tile_uniform)
         start, stop = np.searchsorted(ids, [tile * TILE, (tile + 1) * TILE]).tolist()
     return start + _pick(weights[start:stop], token_uniform)
