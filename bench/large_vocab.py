@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
 import click
 
-from bench.gpu.decoding import GRAMMARS
+from bench.endless import GRAMMARS, decode_all, endless_requests
 from bench.random_llama import random_weights, write_folder
-from bench.report import CheckFailed, Figure, Report, Target, json_option
+from bench.report import Figure, Report, Target, json_option
 from engine.local import LocalEngine
-from engine.wire import EngineConfig, Generate, SamplingParams
-from grammars.spec import GrammarSpec
+from engine.wire import EngineConfig
 
 _VOCAB: Final = 128_256
 _SHAPE: Final = {
@@ -84,18 +82,8 @@ async def _measured(
     async with engine:
         for number in range(repeats + 1):
             for name, grammar in GRAMMARS.items():
-                requests = [_request(f"{name} {number} {i}", grammar, i, num_tokens, temperature) for i in range(batch)]
-                started = time.perf_counter()
-                done = await engine.generate_all(requests)
-                elapsed = time.perf_counter() - started
-                for one in done:
-                    if len(one.token_ids) != num_tokens:
-                        raise CheckFailed(f"{name}: {len(one.token_ids)} tokens, {one.finished or one.rejected}")
+                requests = endless_requests(f"{name} {number}", grammar, batch, num_tokens, temperature=temperature)
+                elapsed = await decode_all(engine, requests, num_tokens)
                 if number:
                     times[name].append(elapsed)
     return times
-
-
-def _request(name: str, grammar: GrammarSpec | None, seed: int, num_tokens: int, temperature: float) -> Generate:
-    sampling = SamplingParams(max_tokens=num_tokens, temperature=temperature, seed=seed, ignore_eos=grammar is None)
-    return Generate(name, [100 + seed, 200, 300], sampling, grammar)

@@ -10,6 +10,7 @@ import click
 import numpy as np
 import torch
 
+from bench.mask_words import mask_words
 from bench.report import CheckFailed, Figure, Report, json_option
 from kernels.dispatch import masked_sample_for
 from kernels.sample_inputs import SamplingTensors
@@ -78,10 +79,7 @@ def microseconds(
     repeats: int,
 ) -> float:
     batch = len(logits)
-    words: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
-    if masks is not None:
-        padded = np.pad(masks, ((0, 0), (0, -masks.shape[1] % 32)))
-        words = list(np.packbits(padded, axis=1, bitorder="little").view(np.int32))
+    words = [] if masks is None else list(mask_words(masks))
     sampling = SamplingTensors.from_rows(
         seeds=range(batch),
         positions=[7] * batch,

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from engine.attention.paged import PagedAttention
 from engine.grammar_bank import BankedGrammar, BankFullError, GrammarBank
 from engine.mask_bank import MaskBank
-from engine.sampler import MAX_LOGPROBS, Draw, Sampler
+from engine.sampler import MAX_LOGPROBS, Draw, Sampler, read_draws
 from engine.sequence import Sequence
 from grammars.patience import PatientCursor
 from grammars.vocabulary import Vocabulary
 from kernels.grammar_tables import NO_GRAMMAR
 from kernels.paged_inputs import PagedBatch
-from kernels.sample_inputs import GrammarStep, SampleResult, SampleStatus, SamplingTensors
+from kernels.sample_inputs import GrammarStep, SampleResult, SamplingTensors
 
 if TYPE_CHECKING:
     from engine.runner import Runner
@@ -260,17 +260,18 @@ class DecodeBursts:
         launched = self._launched.popleft()
         if launched.done is not None:
             launched.done.synchronize()
+        rows = [
+            (i, row) for i, (row, num_set) in enumerate(launched.rows) if not row.is_gone and row.num_set == num_set
+        ]
+        steps = [read_draws(result, [(i, row.sequence) for i, row in rows]) for result in launched.results]
         gave: list[tuple[Sequence, list[Draw]]] = []
-        for i, (row, num_set) in enumerate(launched.rows):
-            if row.is_gone or row.num_set != num_set:
-                continue
-            statuses = [int(result.status[i]) for result in launched.results[: None if row.follows else 1]]
-            num_good = next((n for n, status in enumerate(statuses) if status != SampleStatus.OK), len(statuses))
+        for n, (_, row) in enumerate(rows):
+            draws = [step[n] for step in steps[: None if row.follows else 1]]
+            num_good = next((k for k, draw in enumerate(draws) if draw.fault or draw.has_missed), len(draws))
             if not row.follows or num_good < len(launched.results):
                 row.is_set = False
                 row.num_set += 1
-            results = launched.results[: min(num_good + 1, len(statuses))]
-            gave.append((row.sequence, [self._sampler.draw(result, i, row.sequence) for result in results]))
+            gave.append((row.sequence, draws[: num_good + 1]))
         return len(launched.results), gave
 
     # ---- inside

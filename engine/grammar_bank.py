@@ -6,8 +6,6 @@ request holds the grammar. Grammars that nobody holds stay until their room is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -139,9 +137,7 @@ class GrammarBank:
         state = cursor.plain_state
         if state is None or grammar.view.known_row(state) is None:
             return None
-        number = self._number(grammar, state)
-        self._learn(grammar, state)
-        return number
+        return self._learn(grammar, state)
 
     def follow(self, grammar: BankedGrammar, state: int, text: bytes) -> None:
         """Learns what the host knows of the states on the way from one of them through some bytes, which it has taken.
@@ -149,12 +145,10 @@ class GrammarBank:
         `state` is one of the view's. Raises BankFullError.
         """
         for byte in text:
-            self._number(grammar, state)
             self._learn(grammar, state)
             state = int(grammar.view.known_steps(state)[byte])
             if state in (DEAD, UNKNOWN):
                 return
-        self._number(grammar, state)
         self._learn(grammar, state)
 
     def mask_of(self, number: int) -> int:
@@ -173,9 +167,9 @@ class GrammarBank:
             pool.upload()
         self._changed.clear()
 
-    def _learn(self, grammar: BankedGrammar, state: int) -> None:
-        """Takes over all that the view knows of a state by now."""
-        view, number = grammar.view, grammar.state_of[state]
+    def _learn(self, grammar: BankedGrammar, state: int) -> int:
+        """Takes over all that the view knows of a state by now; gives its number. Raises BankFullError."""
+        view, number = grammar.view, self._number(grammar, state)
         known = view.known_steps(state)
         targets = {int(each): self._number(grammar, int(each)) for each in set(known.tolist()) - {DEAD, UNKNOWN}}
         targets |= {DEAD: DEAD, UNKNOWN: UNKNOWN}
@@ -186,6 +180,7 @@ class GrammarBank:
         if row is not None:
             self._addresses[number] = self._address(grammar, row)
         self._changed.add(number)
+        return number
 
     def _number(self, grammar: BankedGrammar, state: int) -> int:
         number = grammar.state_of.get(state)
@@ -233,13 +228,3 @@ def _copy(array: NDArray[np.generic], tensor: torch.Tensor, changed: set[int]) -
         index = torch.tensor(sorted(changed))
         staged = torch.from_numpy(array[index.numpy()]).pin_memory()
         tensor.index_copy_(0, index.to(tensor.device), staged.to(tensor.device, non_blocking=True))
-
-
-@contextmanager
-def held(bank: GrammarBank, view: PatientView) -> Iterator[BankedGrammar]:
-    """A grammar held for as long as the context lasts."""
-    grammar = bank.hold(view)
-    try:
-        yield grammar
-    finally:
-        bank.let_go(grammar)

@@ -32,6 +32,8 @@ class Draw:
     token_id: int | None
     logprobs: TokenLogprobs | None = None
     fault: str | None = None
+    has_missed: bool = False
+    """Whether the grammar's tables do not say where the token leads."""
 
 
 def sampling_fault(params: SamplingParams, vocab_size: int) -> str | None:
@@ -71,7 +73,7 @@ class Sampler:
         tensors = self.tensors(sequences, mask_rows, logits.shape[1])
         edits = build_edits([self._edits(s) for s in sequences], device=self._device)
         result = self.kernel(logits, tensors, edits)
-        return [self.draw(result, i, sequence) for i, sequence in enumerate(sequences)]
+        return read_draws(result, list(enumerate(sequences)))
 
     def tensors(self, sequences: Rows[Sequence], mask_rows: Rows[int], vocab_size: int) -> SamplingTensors:
         """How each sequence's next token is drawn."""
@@ -88,13 +90,6 @@ class Sampler:
             num_top_logprobs=max((p.logprobs or 0 for p in params), default=0),
             device=self._device,
         )
-
-    def draw(self, result: SampleResult, row: int, sequence: Sequence) -> Draw:
-        """What a row of a result says of its sequence."""
-        status = SampleStatus(int(result.status[row]))
-        if status in _FAULTS:
-            return Draw(None, fault=_FAULTS[status])
-        return Draw(int(result.token_ids[row]), _logprobs(result, row, sequence))
 
     def _rehearse(self) -> None:
         """Draws from a masked row: what compiles on first use does so before a request waits."""
@@ -125,9 +120,34 @@ class Sampler:
         return banned
 
 
-def _logprobs(result: SampleResult, row: int, sequence: Sequence) -> TokenLogprobs | None:
-    count = sequence.sampling.logprobs
-    if count is None:
-        return None
-    top = zip(result.top_ids[row, :count].tolist(), result.top_logprobs[row, :count].tolist(), strict=True)
-    return TokenLogprobs(int(result.token_ids[row]), float(result.logprobs[row]), list(top))
+def read_draws(result: SampleResult, rows: Rows[tuple[int, Sequence]]) -> list[Draw]:
+    """What rows of a result, by their numbers, say of the sequences beside them."""
+    statuses, token_ids = result.status.tolist(), result.token_ids.tolist()
+    logprobs: list[TokenLogprobs | None] = [None] * len(rows)
+    if any(sequence.sampling.logprobs is not None for _, sequence in rows):
+        logprobs = _logprobs(result, token_ids, rows)
+    draws: list[Draw] = []
+    for (row, _), told in zip(rows, logprobs, strict=True):
+        status = SampleStatus(statuses[row])
+        if status in _FAULTS:
+            draws.append(Draw(None, fault=_FAULTS[status]))
+        else:
+            draws.append(Draw(token_ids[row], told, has_missed=status is SampleStatus.MISS))
+    return draws
+
+
+def _logprobs(
+    result: SampleResult, token_ids: list[int], rows: Rows[tuple[int, Sequence]]
+) -> list[TokenLogprobs | None]:
+    """Of each row, for those that want them."""
+    logprobs = result.logprobs.tolist()
+    top_ids, top_logprobs = result.top_ids.tolist(), result.top_logprobs.tolist()
+    told: list[TokenLogprobs | None] = []
+    for row, sequence in rows:
+        count = sequence.sampling.logprobs
+        if count is None:
+            told.append(None)
+        else:
+            top = zip(top_ids[row][:count], top_logprobs[row][:count], strict=True)
+            told.append(TokenLogprobs(token_ids[row], logprobs[row], list(top)))
+    return told

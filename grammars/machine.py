@@ -27,7 +27,7 @@ NO_PHASE: Final = -2
 NO_PLACE: Final = -1
 """In place of a phase: nothing may follow."""
 LACKING: Final = -2
-"""In place of a phase: something is not built yet."""
+"""In place of a phase, or of a byte: something is not built yet."""
 LABEL_SHIFT: Final = 20
 LEXEME, ROOT, TOTALS, LEAST, MOST, DISTINCT, DEPTH = range(7)
 """Columns of the table of phases."""
@@ -137,7 +137,7 @@ class Machine:
         """The one byte that may follow a state; None where there are none, or several. Raises FuelError."""
         while True:
             byte, need = _only_byte(self.tables(), self.places[state])
-            if byte != -2:
+            if byte != LACKING:
                 return None if byte < 0 else int(byte)
             self.provide(*need)
 
@@ -291,7 +291,7 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
         if lexeme > 0:
             following = t.rows[lexeme, byte]
             if following < 0:
-                return -2, lexeme, np.int64(-1)
+                return LACKING, lexeme, np.int64(UNKNOWN)
         rooted = t.phases[phase, ROOT] >= 0
         node, label = -1, 0
         if rooted and extra >= 0:
@@ -300,7 +300,7 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
                 label = t.words[node, LABEL]
         if following == 0 and node < 0:
             if lexeme == 0 or t.lexemes[lexeme, OPEN] == 0:
-                return -1, 0, np.int64(0)
+                return NO_PLACE, 0, np.int64(0)
             tags = t.lexemes[lexeme, OPEN]
         else:
             tags = t.lexemes[following, EAGER]
@@ -308,21 +308,21 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
                 least, most = t.phases[phase, LEAST], t.phases[phase, MOST]
                 if tags > 0:
                     if extra < least:
-                        return -1, 0, np.int64(0)
+                        return NO_PLACE, 0, np.int64(0)
                 elif most >= 0:
                     extra += t.lexemes[lexeme, BOUNDARY]
                     if extra + t.lexemes[following, REST] > most:
-                        return -1, 0, np.int64(0)
+                        return NO_PLACE, 0, np.int64(0)
                 elif extra < least:
                     extra += t.lexemes[lexeme, BOUNDARY]
             if tags == 0 and label == 0:
                 return phase, following, np.int64(node if rooted else extra)
         ending = (np.int64(label) << 20) | np.int64(tags)
         after = t.follow_phases[_slot(t.follow_keys, phase, ending)]
-        if after == -1:
-            return -2, phase, ending
+        if after == UNKNOWN:
+            return LACKING, phase, ending
         if after < 0:
-            return -1, 0, np.int64(0)
+            return NO_PLACE, 0, np.int64(0)
         taken = following > 0 or node >= 0
         phase, lexeme, extra = after, t.phases[after, LEXEME], np.int64(max(t.phases[after, ROOT], 0))
         if taken:
@@ -338,10 +338,10 @@ def _read(t, text, read, place, phases):  # type: ignore[no-untyped-def]
     phase, lexeme, extra = np.int64(place[0]), np.int64(place[1]), np.int64(place[2])
     while read < len(text):
         after, left, right = step_place(t, phase, lexeme, extra, text[read])
-        if after == -2:
+        if after == LACKING:
             return read, (phase, lexeme, extra), (np.int64(left), np.int64(right))
-        if after == -1:
-            return read, (np.int64(-1), np.int64(0), np.int64(0)), (np.int64(0), np.int64(0))
+        if after == NO_PLACE:
+            return read, (np.int64(NO_PLACE), np.int64(0), np.int64(0)), (np.int64(0), np.int64(0))
         phase, lexeme, extra = np.int64(after), np.int64(left), np.int64(right)
         if phases is not None:
             phases[read] = phase
@@ -355,7 +355,7 @@ def _known_places(t, place, places):  # type: ignore[no-untyped-def]
     for byte in range(256):
         after, left, right = step_place(t, place[0], place[1], place[2], byte)
         if after >= 0 and t.phases[after, DISTINCT]:
-            after = -2
+            after = LACKING
         if after < 0:
             left, right = 0, 0
         places[byte, 0], places[byte, 1], places[byte, 2] = after, left, right
@@ -372,9 +372,9 @@ def _whole_texts(t, texts, ends, row, words, bits, place, found, at):  # type: i
         was_distinct, begin, least = t.phases[phase, DISTINCT], np.int64(-1), t.phases[phase, DEPTH]
         for k in range(ends[at], ends[at + 1]):
             after, left, right = step_place(t, phase, lexeme, extra, texts[k])
-            if after == -2:
+            if after == LACKING:
                 return at, (np.int64(left), np.int64(right))
-            if after == -1:
+            if after == NO_PLACE:
                 break
             is_distinct = t.phases[after, DISTINCT]
             if begin >= 0 and was_distinct and not is_distinct:
@@ -390,12 +390,12 @@ def _whole_texts(t, texts, ends, row, words, bits, place, found, at):  # type: i
 
 @njit(cache=True, nogil=True)
 def _only_byte(t, place):  # type: ignore[no-untyped-def]
-    """The byte that may follow a place if there is just one, else -1; or -2, and what is lacking to know it."""
+    """The byte that may follow a place if there is just one, else -1; or `LACKING`, and what is lacking to know it."""
     found = -1
     for byte in range(256):
         after, left, right = step_place(t, place[0], place[1], place[2], byte)
-        if after == -2:
-            return -2, (np.int64(left), np.int64(right))
+        if after == LACKING:
+            return LACKING, (np.int64(left), np.int64(right))
         if after >= 0:
             if found >= 0:
                 return -1, (np.int64(0), np.int64(0))

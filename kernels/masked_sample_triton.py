@@ -387,20 +387,17 @@ def _truncate(
     temperature = tl.load(temperatures + row)
     tiles = tl.arange(0, TILES_POW2)
     tile_peaks = tl.load(peaks + row * NUM_TILES + tiles, mask=tiles < NUM_TILES, other=float("-inf"))
-    peak = tl.max(tile_peaks, axis=0)
-    row_logits, mask_row = logits + row * stride, tl.load(mask_rows + row)
-    is_listed = (mask_row & 1) != 0
     tile_masses = tl.load(masses + row * NUM_TILES + tiles, mask=tiles < NUM_TILES, other=0.0)
-    mass = tl.zeros((), dtype=tl.float64)
-    if is_listed:
+    row_logits, mask_row = logits + row * stride, tl.load(mask_rows + row)
+    divisor = tl.where(temperature > 0, temperature, 1.0)
+    if (mask_row & 1) != 0:
         x, _, _ = _load_listed(row_logits, mask_row, TILE)
         peak = tl.max(x, axis=0)
-    finite_peak = tl.where(peak > float("-inf"), peak, 0.0)
-    divisor = tl.where(temperature > 0, temperature, 1.0)
-    if is_listed:
-        x, _, _ = _load_listed(row_logits, mask_row, TILE)
+        finite_peak = tl.where(peak > float("-inf"), peak, 0.0)
         mass = tl.sum(_weigh(x, finite_peak, divisor), axis=0).to(tl.float64)
     else:
+        peak = tl.max(tile_peaks, axis=0)
+        finite_peak = tl.where(peak > float("-inf"), peak, 0.0)
         mass = tl.sum((tile_masses * _weigh(tile_peaks, finite_peak, divisor)).to(tl.float64), axis=0)
     cut = tl.full((), _LOWEST_KEY, tl.int32)
     last_tie = tl.full((), _NO_INDEX, tl.int32)

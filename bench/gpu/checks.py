@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.mask_words import mask_words
 from bench.report import CheckFailed
 from kernels import (
     advance,
@@ -74,8 +75,7 @@ def masks_on(
             continue
         as_list = listed and row.sum() <= 1024
         ids = np.flatnonzero(row)
-        words = np.packbits(np.pad(row, (0, -row.size % 32)), bitorder="little").view(np.int32)
-        array = np.array([ids.size, *ids], np.int32) if as_list else words
+        array = np.array([ids.size, *ids], np.int32) if as_list else mask_words(row)
         kept.append(torch.from_numpy(array.copy()).to(device))
         addresses.append(kept[-1].data_ptr() + LISTED * as_list)
     return addresses, kept

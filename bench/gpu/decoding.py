@@ -11,28 +11,11 @@ from typing import Any, Final
 
 import torch
 
+from bench.endless import GRAMMARS, decode_all, endless_requests
 from bench.random_llama import VOCAB_SIZE, random_weights, write_folder
-from bench.report import CheckFailed, Figure, Report, Target
+from bench.report import Figure, Report, Target
 from engine.local import LocalEngine
-from engine.wire import EngineConfig, Generate, SamplingParams
-from grammars.spec import GrammarSpec, JsonSchema, Regex
-
-_RECORD: Final = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "minLength": 3, "maxLength": 20},
-        "kind": {"enum": ["billing", "shipping", "other"]},
-        "count": {"type": "integer", "minimum": 0, "maximum": 999},
-        "paid": {"type": "boolean"},
-    },
-    "required": ["name", "kind", "count", "paid"],
-    "additionalProperties": False,
-}
-GRAMMARS: Final[dict[str, GrammarSpec | None]] = {
-    "unconstrained": None,
-    "records of a JSON Schema": JsonSchema.of({"type": "array", "items": _RECORD, "minItems": 400}),
-    "a regex of words": Regex(r"([a-z]{1,12} ){2000}"),
-}
+from engine.wire import EngineConfig
 
 
 @dataclass(frozen=True)
@@ -133,23 +116,12 @@ async def _decode(folder: Path, shape: Shape, batch: int, device: torch.device) 
     async with engine:
         for name, grammar in GRAMMARS.items():
             for is_warm in (False, True):
-                requests = [
-                    Generate(
-                        f"{name} {is_warm} {i}",
-                        [100 + i, 200, 300],
-                        SamplingParams(max_tokens=shape.num_tokens, seed=i, ignore_eos=grammar is None),
-                        grammar,
-                    )
-                    for i in range(batch)
-                ]
+                requests = endless_requests(f"{name} {is_warm}", grammar, batch, shape.num_tokens)
                 before = await engine.stats()
-                started, used = time.perf_counter(), time.process_time()
-                done = await engine.generate_all(requests)
-                elapsed, host = time.perf_counter() - started, time.process_time() - used
+                used = time.process_time()
+                elapsed = await decode_all(engine, requests, shape.num_tokens)
+                host = time.process_time() - used
                 after = await engine.stats()
-                for one in done:
-                    if len(one.token_ids) != shape.num_tokens:
-                        raise CheckFailed(f"{name}: {len(one.token_ids)} tokens, {one.finished or one.rejected}")
                 num_steps = after.num_forward_calls - before.num_forward_calls
                 found[name] = _Case(batch * shape.num_tokens / elapsed, 1e6 * host / num_steps, host / elapsed)
     return found

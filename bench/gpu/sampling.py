@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -13,7 +14,9 @@ import triton
 import triton.language as tl
 
 from bench.gpu.checks import masks_on
+from bench.mask_words import mask_words
 from bench.report import CheckFailed, Figure, Report, Target
+from bench.sampler import model_like_logits
 from kernels.masked_sample_triton import masked_sample
 from kernels.sample_inputs import TILE, SamplingTensors
 
@@ -48,7 +51,7 @@ def sampling_report(device: torch.device, shapes: Shapes, checks: list[str]) -> 
     worst = {"plain": 0.0, "truncated": 0.0, "peers": 0.0}
     for vocab in shapes.vocabs:
         for batch in shapes.batches:
-            logits = _logits(batch, vocab, device)
+            logits = model_like_logits(batch, vocab).to(device, torch.bfloat16)
             floor = _microseconds(lambda x=logits: _read(x), device)
             for mask in shapes.masks:
                 rows = _masks(mask, batch, vocab)
@@ -124,21 +127,17 @@ def _peers() -> dict[str, Callable[..., Callable[[], object]]]:
     made: dict[str, Callable[..., Callable[[], object]]] = {}
     if find_spec("xgrammar") is not None and torch.cuda.is_available():
         if find_spec("flashinfer") is not None:
-            made["xgrammar + FlashInfer"] = _with_flashinfer
-        made["xgrammar + torch"] = _with_torch
+            made["xgrammar + FlashInfer"] = partial(_by_probabilities, _flashinfer_draw())
+        made["xgrammar + torch"] = partial(_by_probabilities, _torch_draw)
     return made
 
 
 def _bitmasked(logits: torch.Tensor, rows: list[np.ndarray[Any, Any] | None]) -> Callable[[], torch.Tensor]:
     import xgrammar
 
-    vocab = logits.shape[1]
-    every = np.ones(vocab, np.bool_)
-    words = [
-        np.packbits(np.pad(every if row is None else row, (0, -vocab % 32)), bitorder="little").view(np.int32)
-        for row in rows
-    ]
-    bitmask = torch.from_numpy(np.stack(words)).to(logits.device)
+    every = np.ones(logits.shape[1], np.bool_)
+    masks = np.stack([every if row is None else row for row in rows])
+    bitmask = torch.from_numpy(mask_words(masks)).to(logits.device)
     copy = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
 
     def apply() -> torch.Tensor:
@@ -149,18 +148,28 @@ def _bitmasked(logits: torch.Tensor, rows: list[np.ndarray[Any, Any] | None]) ->
     return apply
 
 
-def _with_flashinfer(
-    logits: torch.Tensor, rows: list[np.ndarray[Any, Any] | None], setting: dict[str, float]
+def _by_probabilities(
+    draw_from: Callable[[torch.Tensor, float], torch.Tensor],
+    logits: torch.Tensor,
+    rows: list[np.ndarray[Any, Any] | None],
+    setting: dict[str, float],
 ) -> Callable[[], object]:
-    import flashinfer
-
+    """Masks, then softmax, then what draws from probabilities and a top-p; greedy takes the largest logit."""
     masked = _bitmasked(logits, rows)
     temperature, top_p = setting["temperature"], setting.get("top_p", 1.0)
 
     def draw() -> torch.Tensor:
         if temperature == 0:
             return masked().argmax(dim=-1)
-        probabilities = torch.softmax(masked() / temperature, dim=-1)
+        return draw_from(torch.softmax(masked() / temperature, dim=-1), top_p)
+
+    return draw
+
+
+def _flashinfer_draw() -> Callable[[torch.Tensor, float], torch.Tensor]:
+    import flashinfer
+
+    def draw(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
         if top_p < 1:
             drawn: torch.Tensor = flashinfer.sampling.top_p_sampling_from_probs(probabilities, top_p)
             return drawn
@@ -170,23 +179,12 @@ def _with_flashinfer(
     return draw
 
 
-def _with_torch(
-    logits: torch.Tensor, rows: list[np.ndarray[Any, Any] | None], setting: dict[str, float]
-) -> Callable[[], object]:
-    masked = _bitmasked(logits, rows)
-    temperature, top_p = setting["temperature"], setting.get("top_p", 1.0)
-
-    def draw() -> torch.Tensor:
-        if temperature == 0:
-            return masked().argmax(dim=-1)
-        probabilities = torch.softmax(masked() / temperature, dim=-1)
-        if top_p < 1:
-            ranked, ids = probabilities.sort(dim=-1, descending=True)
-            ranked[ranked.cumsum(dim=-1) - ranked > top_p] = 0
-            probabilities = torch.zeros_like(probabilities).scatter_(1, ids, ranked)
-        return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(dim=-1)
-
-    return draw
+def _torch_draw(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    if top_p < 1:
+        ranked, ids = probabilities.sort(dim=-1, descending=True)
+        ranked[ranked.cumsum(dim=-1) - ranked > top_p] = 0
+        probabilities = torch.zeros_like(probabilities).scatter_(1, ids, ranked)
+    return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(dim=-1)
 
 
 def _masks(kind: str, batch: int, vocab: int) -> list[np.ndarray[Any, Any] | None]:
@@ -210,14 +208,6 @@ def _masks(kind: str, batch: int, vocab: int) -> list[np.ndarray[Any, Any] | Non
     if kind != "mixed":
         return [mask(kind) for _ in range(batch)]
     return [mask(("dense", "string", "sparse", "one", "none")[i % 5]) for i in range(batch)]
-
-
-def _logits(batch: int, vocab: int, device: torch.device) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(batch, vocab, generator=generator) * 2.5
-    for row in logits:
-        row[torch.randperm(vocab, generator=generator)[:40]] += torch.linspace(22, 8, 40)
-    return logits.to(device, torch.bfloat16)
 
 
 def _read(logits: torch.Tensor) -> None:

@@ -64,11 +64,10 @@ class FlashInferAttention(PagedAttention):
         super().begin_paged(slots, batch)
         self._is_planned = False
 
-    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def _attended(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         if not self._is_planned:
-            return super().attend(layer, query, key, value)
+            return super()._attended(layer, query)
         keys, values = self._pool.keys[layer], self._pool.values[layer]
-        self._store_kv(key, value, self._slots, keys, values)
         wrapper = self._wrappers[self._windows[layer]]
         out: torch.Tensor = wrapper.run(query.contiguous(), (keys.unsqueeze(1), values.unsqueeze(1)))
         return out

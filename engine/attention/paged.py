@@ -35,6 +35,10 @@ class PagedAttention:
         self._slots, self._batch = slots, batch
 
     def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        self._store_kv(key, value, self._slots, self._pool.keys[layer], self._pool.values[layer])
+        return self._attended(layer, query)
+
+    def _attended(self, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """What queries get from the keys and values of a layer, this step's among them."""
         keys, values = self._pool.keys[layer], self._pool.values[layer]
-        self._store_kv(key, value, self._slots, keys, values)
         return self._paged_attention(query, keys, values, self._batch, window=self._windows[layer])

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import tokenizers
+from sapling_requests import CONFIG as BASE
+from sapling_requests import sapling_request
 
 from engine.bursts import DecodeBursts
 from engine.config import ConfigError, resolve_config
 from engine.local import Completion, LocalEngine
-from engine.wire import EngineConfig, Generate, SamplingParams, Tokens
+from engine.wire import Generate, Tokens
 from grammars.spec import Choice, JsonSchema, Regex
 
-SAPLING = Path(__file__).parents[2] / "fixtures" / "sapling"
-CONFIG = EngineConfig(
-    model=str(SAPLING), device="cpu", kv_cache_tokens=8192, num_threads=1, default_seed=5, attention_backend="paged"
-)
-TOKENIZER = tokenizers.Tokenizer.from_file(str(SAPLING / "tokenizer.json"))
+CONFIG = msgspec.structs.replace(BASE, attention_backend="paged")
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -35,9 +31,7 @@ GRAMMARS = [None, JsonSchema.of(SCHEMA), Regex("[a-z]{3,9}( [a-z]{2,5}){0,4}"), 
 
 
 def request(name: str, text: str, grammar: Any = None, **sampling: Any) -> Generate:
-    prompt = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    params = SamplingParams(**{"max_tokens": 30, "temperature": 1.0, **sampling})
-    return Generate(name, list(TOKENIZER.encode(prompt, add_special_tokens=False).ids), params, grammar)
+    return sapling_request(name, text, grammar, **{"max_tokens": 30, "temperature": 1.0, **sampling})
 
 
 def workload(num_requests: int) -> list[Generate]:

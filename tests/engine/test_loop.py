@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import msgspec
 import pytest
-import tokenizers
+from sapling_requests import CONFIG, encode, sapling_request
 
 from engine.local import Completion, LocalEngine
-from engine.wire import Accepted, EngineConfig, Generate, Rejected, SamplingParams, Tokens
+from engine.wire import Accepted, Generate, Rejected, SamplingParams, Tokens
 from grammars.spec import Choice, JsonSchema, Regex
-
-SAPLING = Path(__file__).parents[2] / "fixtures" / "sapling"
-CONFIG = EngineConfig(model=str(SAPLING), device="cpu", kv_cache_tokens=8192, num_threads=1, default_seed=5)
-TOKENIZER = tokenizers.Tokenizer.from_file(str(SAPLING / "tokenizer.json"))
 
 SCHEMA = {
     "type": "object",
@@ -32,14 +27,8 @@ SCHEMA = {
 }
 
 
-def encode(text: str) -> list[int]:
-    prompt = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    return list(TOKENIZER.encode(prompt, add_special_tokens=False).ids)
-
-
 def request(name: str, text: str, grammar: Any = None, **sampling: Any) -> Generate:
-    params = SamplingParams(**{"max_tokens": 24, "temperature": 0.0, **sampling})
-    return Generate(name, encode(text), params, grammar)
+    return sapling_request(name, text, grammar, **{"max_tokens": 24, "temperature": 0.0, **sampling})
 
 
 def workload(temperature: float) -> list[Generate]:
