@@ -25,7 +25,7 @@ from grammars.patience import PatientCursor
 from grammars.vocabulary import Vocabulary
 from kernels.grammar_tables import NO_GRAMMAR
 from kernels.paged_inputs import PagedBatch
-from kernels.sample_inputs import GrammarStep, SampleResult, SamplingTensors
+from kernels.sample_inputs import LISTED, GrammarStep, SampleResult, SamplingTensors
 
 if TYPE_CHECKING:
     from engine.runner import Runner
@@ -160,8 +160,12 @@ class DecodeBursts:
             temperature=[0.0] * max_rows, seeds=[0] * max_rows, positions=[0] * max_rows, device=self._device
         )
         self._sampling = self._all_sampling
+        self._no_token = torch.zeros(1, dtype=torch.int32, device=self._device)
+        """A mask row that lists none, for rows that idle."""
+        self._is_sparse = False
+        """Whether the last projection of this batch leaves out what no mask admits."""
         self._outputs = _Outputs(runner.config.decode_burst, max_rows, self._device)
-        self._graphs: dict[tuple[int, int, bool, int], _Graph] = {}
+        self._graphs: dict[tuple[int, int, bool, int, bool], _Graph] = {}
         self._num_rows = 0
         """Of the batch as the device has it, filled up with rows that idle."""
         self._rows: list[_Row] = []
@@ -220,6 +224,9 @@ class DecodeBursts:
         self._states[:num_rows].fill_(NO_GRAMMAR)
         self._actives[:used].fill_(1)
         self._num_rows = num_rows
+        self._is_sparse = self._runner.config.asked.sparse_lm_head and all(
+            sequence.cursor is not None and sequence.sampling.logprobs is None for sequence in sequences
+        )
 
     def stop(self) -> None:
         """Lets go of the batch; what is in flight is thrown away."""
@@ -346,7 +353,7 @@ class DecodeBursts:
 
         if self._device.type == "cpu":
             return step
-        key = (self._num_rows, longest, self._sampling.truncates, self._sampling.num_top_logprobs)
+        key = (self._num_rows, longest, self._sampling.truncates, self._sampling.num_top_logprobs, self._is_sparse)
         if key not in self._graphs:
             self._graphs[key] = _Graph(step, [*self._row_tensors(), self._outputs.step])
         return self._graphs[key].replay
@@ -374,7 +381,11 @@ class DecodeBursts:
         )
         with torch.inference_mode():
             hidden = self._runner.model.hidden(token_ids, positions, self._attention)
-            logits = self._runner.model.logits(hidden)
+            if self._is_sparse:
+                wanted = torch.where(actives > 0, mask_rows, self._no_token.data_ptr() + LISTED)
+                logits = self._runner.model.sparse_logits(hidden, wanted)
+            else:
+                logits = self._runner.model.logits(hidden)
             result = self._sampler.kernel(logits, self._sampling, None, GrammarStep(states, self._bank.tables))
         assert result.advance is not None
         self._outputs.add(result)

@@ -84,12 +84,14 @@ def _device(asked: EngineConfig) -> Literal["cpu", "cuda"]:
 
 def _decode_burst(asked: EngineConfig, device: str, attention_backend: str) -> int:
     can = attention_backend in ("paged", "flashinfer")
-    if asked.decode_burst is None:
-        return _DECODE_BURST if device == "cuda" and can else 0
-    if asked.decode_burst and not can:
+    default = _DECODE_BURST if device == "cuda" and can else 0
+    decode_burst = default if asked.decode_burst is None else asked.decode_burst
+    if decode_burst and not can:
         message = f"decode_burst needs the attention_backend paged or flashinfer, not {attention_backend}"
         raise ConfigError(f"{message}; or set it to 0")
-    return asked.decode_burst
+    if asked.sparse_lm_head and not decode_burst:
+        raise ConfigError("sparse_lm_head is for what a device decodes ahead: set decode_burst to 1 or more")
+    return decode_burst
 
 
 def _max_model_len(asked: EngineConfig, model: ModelConfig) -> int:

@@ -62,6 +62,10 @@ class Model(Protocol):
         """[n, vocab_size] float32 of rows of `hidden`."""
         ...
 
+    def sparse_logits(self, hidden: torch.Tensor, mask_rows: torch.Tensor) -> torch.Tensor:
+        """As `logits`, but sure only of tokens that some row's mask admits. `mask_rows` as in `SamplingTensors`."""
+        ...
+
 
 class PoolShape(Protocol):
     """What a KV pool must know of a model."""

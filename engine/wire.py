@@ -39,6 +39,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decode_burst: int | None = None
     """Steps that a device may decode at most before the host reads what it drew. 0: the host takes every step. None: 8
     on CUDA, 0 on a CPU."""
+    sparse_lm_head: bool = False
+    """Where all that a device decodes ahead is constrained, reads only the weights of tokens that some mask admits."""
     grammar_table_bytes: int = 512 << 20
     """What the grammars that a device steps by itself may take of its memory, all together."""
     grammar_backend: Backend = "auto"

@@ -40,6 +40,7 @@ _PANELS: dict[str, list[str]] = {
         "num_threads",
         "attention_backend",
         "decode_burst",
+        "sparse_lm_head",
         "default_seed",
         "start_timeout_s",
         "heartbeat_timeout_s",
@@ -113,6 +114,11 @@ def _load_file(context: click.Context, _parameter: click.Parameter, path: Path |
     default=None,
     type=click.IntRange(0),
     help="Steps that a GPU decodes at most before the host reads what it drew. 0: one by one. Default: 8 on CUDA.",
+)
+@click.option(
+    "--sparse-lm-head/--no-sparse-lm-head",
+    default=_ENGINE.sparse_lm_head,
+    help="Where all that a GPU decodes is constrained, reads only the weights of tokens that some mask admits.",
 )
 @click.option("--default-seed", default=None, type=int, help="Seeds requests that bring no seed, for repeatable tests.")
 @click.option("--start-timeout-s", default=_SERVER.start_timeout_s, type=click.FloatRange(0, min_open=True))

@@ -14,6 +14,7 @@ import torch
 
 from bench.gpu.checks import check_kernels
 from bench.gpu.decoding import decoding_report
+from bench.gpu.projection import projection_report
 from bench.gpu.sampling import Shapes, sampling_report
 
 _RESULTS = Path(__file__).parents[1] / "results" / "gpu"
@@ -21,7 +22,9 @@ _RESULTS = Path(__file__).parents[1] / "results" / "gpu"
 
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=_RESULTS, show_default=True)
-@click.option("--part", "parts", type=click.Choice(["sampling", "decoding"]), multiple=True, help="Not all of them.")
+@click.option(
+    "--part", "parts", type=click.Choice(["sampling", "projection", "decoding"]), multiple=True, help="Not all of them."
+)
 def main(out: Path, parts: tuple[str, ...]) -> None:
     """Checks the kernels on this GPU and times them."""
     started = time.monotonic()
@@ -35,6 +38,9 @@ def main(out: Path, parts: tuple[str, ...]) -> None:
     if not parts or "sampling" in parts:
         sampling_report(device, Shapes.large() if has_gpu else Shapes.small(), checks).publish(folder / "sampling.json")
         click.echo(f"sampled after {time.monotonic() - started:.0f} s")
+    if not parts or "projection" in parts:
+        projection_report(device, checks).publish(folder / "projection.json")
+        click.echo(f"projected after {time.monotonic() - started:.0f} s")
     if not parts or "decoding" in parts:
         decoding_report(device, checks).publish(folder / "decoding.json")
     click.echo(f"done after {time.monotonic() - started:.0f} s")

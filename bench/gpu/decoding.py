@@ -17,6 +17,8 @@ from bench.report import Figure, Report, Target
 from engine.local import LocalEngine
 from engine.wire import EngineConfig
 
+_SPARSE: Final = ", sparse projection"
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -56,6 +58,9 @@ def decoding_report(device: torch.device, checks: list[str]) -> Report:
             for batch in shape.batches:
                 found = asyncio.run(_decode(Path(folder), shape, batch, device))
                 free = found["unconstrained"].tokens_per_s
+                if shape is not _8B:
+                    with_sparse = asyncio.run(_decode(Path(folder), shape, batch, device, sparse_lm_head=True))
+                    found |= {name + _SPARSE: case for name, case in with_sparse.items()}
                 for name, case in found.items():
                     figures.append(
                         {
@@ -68,7 +73,8 @@ def decoding_report(device: torch.device, checks: list[str]) -> Report:
                             "host share": round(case.host_share, 4) if is_measured else "not measured",
                         }
                     )
-                    shares.append(case.tokens_per_s / free)
+                    if not name.endswith(_SPARSE):
+                        shares.append(case.tokens_per_s / free)
                     if shape is _8B:
                         host.append(case.host_share)
     return Report(
@@ -98,7 +104,10 @@ class _Case:
     host_share: float
 
 
-async def _decode(folder: Path, shape: Shape, batch: int, device: torch.device) -> dict[str, _Case]:
+async def _decode(
+    folder: Path, shape: Shape, batch: int, device: torch.device, *, sparse_lm_head: bool = False
+) -> dict[str, _Case]:
+    """By grammar; with `sparse_lm_head`, which is for constrained requests, without the unconstrained ones."""
     config = EngineConfig(
         model=str(folder),
         device="cuda" if device.type == "cuda" else "cpu",
@@ -109,12 +118,15 @@ async def _decode(folder: Path, shape: Shape, batch: int, device: torch.device) 
         prefix_cache=False,
         attention_backend="paged",
         decode_burst=8,
+        sparse_lm_head=sparse_lm_head,
     )
     found: dict[str, _Case] = {}
     with random_weights():
         engine = LocalEngine(config)
     async with engine:
         for name, grammar in GRAMMARS.items():
+            if sparse_lm_head and grammar is None:
+                continue
             for is_warm in (False, True):
                 requests = endless_requests(f"{name} {is_warm}", grammar, batch, shape.num_tokens)
                 before = await engine.stats()

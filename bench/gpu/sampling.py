@@ -26,7 +26,7 @@ SETTINGS: Final[dict[str, dict[str, float]]] = {
     "top-p": {"temperature": 0.8, "top_p": 0.95},
 }
 MASKS: Final = ("dense", "string", "sparse", "one", "mixed")
-_NOT_MEASURED: Final = "not measured"
+NOT_MEASURED: Final = "not measured"
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,19 @@ def sampling_report(device: torch.device, shapes: Shapes, checks: list[str]) -> 
     for vocab in shapes.vocabs:
         for batch in shapes.batches:
             logits = model_like_logits(batch, vocab).to(device, torch.bfloat16)
-            floor = _microseconds(lambda x=logits: _read(x), device)
+            floor = microseconds(lambda x=logits: _read(x), device)
             for mask in shapes.masks:
-                rows = _masks(mask, batch, vocab)
+                rows = some_masks(mask, batch, vocab)
                 for setting in shapes.settings:
                     figure: Figure = {"vocab": vocab, "batch": batch, "mask": mask, "setting": setting}
                     ours = _ours(logits, rows, SETTINGS[setting], device)
-                    times = {"ours": _microseconds(ours, device)}
+                    times = {"ours": microseconds(ours, device)}
                     times |= {
-                        name: _microseconds(make(logits, rows, SETTINGS[setting]), device)
+                        name: microseconds(make(logits, rows, SETTINGS[setting]), device)
                         for name, make in peers.items()
                     }
-                    figure |= {
-                        f"{name} µs": _NOT_MEASURED if us is None else round(us, 2) for name, us in times.items()
-                    }
-                    figure["read once µs"] = _NOT_MEASURED if floor is None else round(floor, 2)
+                    figure |= {f"{name} µs": NOT_MEASURED if us is None else round(us, 2) for name, us in times.items()}
+                    figure["read once µs"] = NOT_MEASURED if floor is None else round(floor, 2)
                     figures.append(figure)
                     if floor is not None and times["ours"] is not None:
                         others = [us for name, us in times.items() if name != "ours" and us is not None]
@@ -187,7 +185,7 @@ def _torch_draw(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
     return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(dim=-1)
 
 
-def _masks(kind: str, batch: int, vocab: int) -> list[np.ndarray[Any, Any] | None]:
+def some_masks(kind: str, batch: int, vocab: int) -> list[np.ndarray[Any, Any] | None]:
     rng = np.random.default_rng(5)
 
     def mask(name: str) -> np.ndarray[Any, Any] | None:
@@ -227,7 +225,7 @@ def _read_tiles(logits, stride, peaks, peaks_stride, vocab, TILE: tl.constexpr):
     tl.store(peaks + row * peaks_stride + tile, tl.max(x, axis=0))
 
 
-def _microseconds(call: Callable[[], object], device: torch.device) -> float | None:
+def microseconds(call: Callable[[], object], device: torch.device) -> float | None:
     """Median; None without a GPU, where the call is made once all the same."""
     if device.type != "cuda":
         call()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from engine.forward import AttentionBackend, ForwardBatch
 from engine.models.config import ModelConfig
 from engine.models.layers import Linear, RotaryTable, make_linear, packing_works
-from kernels.dispatch import layers_for
+from kernels.dispatch import layers_for, sparse_lm_head_for
 
 Read = Callable[[str], torch.Tensor]
 
@@ -38,6 +38,7 @@ class LlamaModel:
         layers: list[LlamaLayer],
         final_norm: torch.Tensor,
         head: Linear,
+        head_weight: torch.Tensor | None,
         rotary: RotaryTable,
     ) -> None:
         self.config = config
@@ -45,8 +46,10 @@ class LlamaModel:
         self._layers = layers
         self._final_norm = final_norm
         self._head = head
+        self._head_weight = head_weight  # [vocab, hidden], None where only `head` has it
         self._rotary = rotary
         self._kernels = layers_for(embeddings.device)
+        self._sparse_head = sparse_lm_head_for(embeddings.device)
 
     def forward(self, batch: ForwardBatch, attention: AttentionBackend) -> torch.Tensor:
         device = self._embeddings.device
@@ -69,8 +72,16 @@ class LlamaModel:
         return hidden if change is None else hidden + change
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self._head(self._normed(hidden)).float()
+
+    def sparse_logits(self, hidden: torch.Tensor, mask_rows: torch.Tensor) -> torch.Tensor:
+        if self._head_weight is None:
+            return self.logits(hidden)
+        return self._sparse_head(self._normed(hidden), self._head_weight, mask_rows)
+
+    def _normed(self, hidden: torch.Tensor) -> torch.Tensor:
         normed, _ = self._kernels.add_rms_norm(hidden, None, self._final_norm, self.config.rms_norm_eps)
-        return self._head(normed).float()
+        return normed
 
     def _attend(
         self,
@@ -130,9 +141,11 @@ def create_model(config: ModelConfig, read: Read, device: torch.device, dtype: t
     packed = packing_works(device, dtype)
     embeddings = read("model.embed_tokens.weight")
     layers = [_read_layer(config, read, f"model.layers.{number}.", packed) for number in range(config.num_layers)]
-    head = make_linear(embeddings if config.tie_word_embeddings else read("lm_head.weight"), None, packed=packed)
+    head_weight = embeddings if config.tie_word_embeddings else read("lm_head.weight")
+    head = make_linear(head_weight, None, packed=packed)
+    kept = head_weight if config.tie_word_embeddings or not packed else None
     rotary = RotaryTable(config.rope, config.head_dim, max_len, dtype, device)
-    return LlamaModel(config, embeddings, layers, read("model.norm.weight"), head, rotary)
+    return LlamaModel(config, embeddings, layers, read("model.norm.weight"), head, kept, rotary)
 
 
 def _read_layer(config: ModelConfig, read: Read, prefix: str, packed: bool) -> LlamaLayer:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+import torch
 from sapling_requests import CONFIG as BASE
 from sapling_requests import sapling_request
 
@@ -15,6 +18,8 @@ from engine.config import ConfigError, resolve_config
 from engine.local import Completion, LocalEngine
 from engine.wire import Generate, Tokens
 from grammars.spec import Choice, JsonSchema, Regex
+from kernels.sample_inputs import LISTED
+from kernels.sparse_lm_head import sparse_lm_head
 
 CONFIG = msgspec.structs.replace(BASE, attention_backend="paged")
 SCHEMA = {
@@ -114,6 +119,49 @@ async def test_grammars_that_do_not_fit_the_tables_are_followed_by_the_host(laun
     assert launched
 
 
+async def test_the_last_projection_is_sparse_where_every_row_is_constrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+
+    def only_admitted(hidden: torch.Tensor, weight: torch.Tensor, mask_rows: torch.Tensor) -> torch.Tensor:
+        admitted = torch.zeros(len(weight), dtype=torch.bool)
+        for address in mask_rows.tolist():
+            admitted |= admitted_at(address, len(weight))
+        shares.append(float(admitted.float().mean()))
+        return sparse_lm_head(hidden, weight, mask_rows).masked_fill(~admitted, torch.nan)
+
+    monkeypatch.setattr("engine.models.llama.sparse_lm_head_for", lambda device: only_admitted)
+    constrained = [
+        msgspec.structs.replace(one, sampling=msgspec.structs.replace(one.sampling, logprobs=None))
+        for one in workload(12)
+        if one.grammar is not None
+    ]
+    alone = await run(constrained)
+    assert not shares
+    assert told(await run(constrained, decode_burst=4, sparse_lm_head=True)) == told(alone)
+    assert shares
+    assert min(shares) < 0.02  # idle rows ask for nothing
+    num_sparse = len(shares)
+    for other in (request("free", "Hello"), request("told", "Hello", Regex("[ab]+"), logprobs=2)):
+        mixed = [*constrained, other]
+        assert told(await run(mixed, decode_burst=4)) == told(await run(mixed, decode_burst=4, sparse_lm_head=True))
+    assert len(shares) > num_sparse  # once the other one is done
+
+
+def admitted_at(address: int, vocab_size: int) -> torch.Tensor:
+    """[vocab_size] bool of a mask row on the CPU, as `SamplingTensors` has it."""
+    if not address:
+        return torch.ones(vocab_size, dtype=torch.bool)
+    admitted = torch.zeros(vocab_size, dtype=torch.bool)
+    if address & LISTED:
+        count = ctypes.c_int32.from_address(address - LISTED).value
+        admitted[list((ctypes.c_int32 * count).from_address(address - LISTED + 4))] = True
+    else:
+        words = (ctypes.c_uint8 * (-(-vocab_size // 32) * 4)).from_address(address)
+        bits = np.unpackbits(np.frombuffer(words, np.uint8), bitorder="little")[:vocab_size]
+        admitted |= torch.from_numpy(bits.astype(np.bool_))
+    return admitted
+
+
 async def test_a_burst_that_fails_ends_its_requests_and_the_engine_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     launch = DecodeBursts.launch
 
@@ -158,3 +206,5 @@ def test_the_device_decodes_ahead_only_where_it_attends_by_pages() -> None:
     with pytest.raises(ConfigError, match="decode_burst needs the attention_backend paged or flashinfer"):
         resolve_config(numba)
     assert resolve_config(CONFIG).decode_burst == 0
+    with pytest.raises(ConfigError, match="set decode_burst to 1 or more"):
+        resolve_config(msgspec.structs.replace(CONFIG, sparse_lm_head=True))
