@@ -50,7 +50,7 @@ class SteppedRequest:
         row = self.cursor.mask_row()
         if self.state != NO_GRAMMAR:
             address = int(self.bank.tables.mask_rows[self.state])
-            if not np.array_equal(_ids_at(address, vocabulary), allowed_ids(row)):
+            if not np.array_equal(ids_at(address, vocabulary.mask_words), allowed_ids(row)):
                 raise CheckFailed(f"the device has another mask than the host in {self.cursor}")
         choices = allowed_ids(row).tolist()
         ends = [token for token in choices if token in vocabulary.eos_ids]
@@ -170,9 +170,9 @@ def _cursor(made: object) -> PatientCursor[Any]:
     return made
 
 
-def _ids_at(address: int, vocabulary: Vocabulary) -> NDArray[np.integer]:
+def ids_at(address: int, mask_words: int) -> NDArray[np.integer]:
     """The tokens of the mask row that lies at an address of this process, as `SamplingTensors` has it."""
     if address & LISTED:
         count = ctypes.c_int32.from_address(address - LISTED).value
         return np.ctypeslib.as_array((ctypes.c_int32 * count).from_address(address - LISTED + 4))
-    return allowed_ids(np.ctypeslib.as_array((ctypes.c_int32 * vocabulary.mask_words).from_address(address)))
+    return allowed_ids(np.ctypeslib.as_array((ctypes.c_int32 * mask_words).from_address(address)))

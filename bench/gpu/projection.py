@@ -21,18 +21,18 @@ def projection_report(device: torch.device, checks: list[str]) -> Report:
     shapes = [(128_256, 2048), (128_256, 4096), (262_144, 4096)] if is_measured else [(1_000, 64)]
     figures: list[Figure] = []
     for vocab, size in shapes:
-        generator = torch.Generator().manual_seed(0)
-        weight = (torch.randn(vocab, size, generator=generator) * size**-0.5).to(
-            device, torch.bfloat16 if is_measured else torch.float16
-        )
+        generator = torch.Generator(device).manual_seed(0)
+        dtype = torch.bfloat16 if is_measured else torch.float16
+        weight = (torch.randn(vocab, size, generator=generator, device=device) * size**-0.5).to(dtype)
         for batch in (1, 8, 64, 256) if is_measured else (2,):
-            hidden = torch.randn(batch, size, generator=generator).to(device, weight.dtype)
+            hidden = torch.randn(batch, size, generator=generator, device=device).to(dtype)
+            wanted = hidden.float() @ weight.float().T
             whole = microseconds(lambda x=hidden, w=weight: (x @ w.T).float(), device)
             for kind in _MASKS:
                 rows = some_masks(kind, batch, vocab)
                 addresses, _kept = masks_on(rows, device, listed=True)
                 masks = torch.tensor(addresses, device=device)
-                _check(hidden, weight, masks, rows)
+                _check(sparse_lm_head(hidden, weight, masks), wanted, rows)
                 ours = microseconds(lambda x=hidden, w=weight, m=masks: sparse_lm_head(x, w, m), device)
                 figures.append(
                     {
@@ -57,12 +57,9 @@ def projection_report(device: torch.device, checks: list[str]) -> Report:
     )
 
 
-def _check(
-    hidden: torch.Tensor, weight: torch.Tensor, masks: torch.Tensor, rows: list[NDArray[np.bool_] | None]
-) -> None:
-    found, wanted = sparse_lm_head(hidden, weight, masks).cpu(), (hidden.float() @ weight.float().T).cpu()
+def _check(found: torch.Tensor, wanted: torch.Tensor, rows: list[NDArray[np.bool_] | None]) -> None:
     for i, row in enumerate(rows):
         assert row is not None
-        admitted = torch.from_numpy(row)
+        admitted = torch.from_numpy(row).to(found.device)
         if not torch.allclose(found[i, admitted], wanted[i, admitted], atol=0.02, rtol=0.02):
             raise CheckFailed(f"row {i} has other logits than torch's product")

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import torch
 from sapling_requests import CONFIG as BASE
 from sapling_requests import sapling_request
 
+from bench.device_steps import ids_at
 from engine.bursts import DecodeBursts
 from engine.config import ConfigError, resolve_config
 from engine.local import Completion, LocalEngine
 from engine.wire import Generate, Tokens
 from grammars.spec import Choice, JsonSchema, Regex
-from kernels.sample_inputs import LISTED
 from kernels.sparse_lm_head import sparse_lm_head
 
 CONFIG = msgspec.structs.replace(BASE, attention_backend="paged")
@@ -125,7 +123,7 @@ async def test_the_last_projection_is_sparse_where_every_row_is_constrained(monk
     def only_admitted(hidden: torch.Tensor, weight: torch.Tensor, mask_rows: torch.Tensor) -> torch.Tensor:
         admitted = torch.zeros(len(weight), dtype=torch.bool)
         for address in mask_rows.tolist():
-            admitted |= admitted_at(address, len(weight))
+            admitted[ids_at(address, -(-len(weight) // 32)) if address else slice(None)] = True
         shares.append(float(admitted.float().mean()))
         return sparse_lm_head(hidden, weight, mask_rows).masked_fill(~admitted, torch.nan)
 
@@ -147,21 +145,6 @@ async def test_the_last_projection_is_sparse_where_every_row_is_constrained(monk
         # The last bits of logprobs depend on how prompts were cut, with the attention that serves as reference.
         assert [one[:3] for one in told(sparse)] == [one[:3] for one in told(whole)]
     assert len(shares) > num_sparse  # once the other one is done
-
-
-def admitted_at(address: int, vocab_size: int) -> torch.Tensor:
-    """[vocab_size] bool of a mask row on the CPU, as `SamplingTensors` has it."""
-    if not address:
-        return torch.ones(vocab_size, dtype=torch.bool)
-    admitted = torch.zeros(vocab_size, dtype=torch.bool)
-    if address & LISTED:
-        count = ctypes.c_int32.from_address(address - LISTED).value
-        admitted[list((ctypes.c_int32 * count).from_address(address - LISTED + 4))] = True
-    else:
-        words = (ctypes.c_uint8 * (-(-vocab_size // 32) * 4)).from_address(address)
-        bits = np.unpackbits(np.frombuffer(words, np.uint8), bitorder="little")[:vocab_size]
-        admitted |= torch.from_numpy(bits.astype(np.bool_))
-    return admitted
 
 
 async def test_a_burst_that_fails_ends_its_requests_and_the_engine_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
