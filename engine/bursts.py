@@ -17,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from engine.attention.paged import PagedAttention
+from engine.device_edits import MOST_BIASES, MOST_SEEN, DeviceEdits
 from engine.grammar_bank import BankedGrammar, BankFullError, GrammarBank
 from engine.mask_bank import MaskBank
 from engine.sampler import MAX_LOGPROBS, Draw, Sampler, read_draws
 from engine.sequence import Sequence
+from engine.uploads import Uploader
 from grammars.patience import PatientCursor
 from grammars.vocabulary import Vocabulary
 from kernels.grammar_tables import NO_GRAMMAR
@@ -101,7 +103,8 @@ class _Outputs:
             copies, done = [tensor.clone() for tensor in tensors], None
         else:
             copies = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True) for t in tensors]
-            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            # Blocking: who waits for it sleeps, and leaves the processor to the server and to grammars.
+            done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             done.record()
         token_ids, logprobs, top_ids, top_logprobs, status = copies
         return [
@@ -145,8 +148,12 @@ class DecodeBursts:
         self._runner, self._sampler, self._vocabulary = runner, sampler, vocabulary
         self._attention = runner.attention
         self._device, self._max_len = runner.config.torch_device, runner.config.max_model_len
-        self._bank = GrammarBank(vocabulary, self._device, table_bytes)
+        self._send = Uploader(self._device)
+        self._bank = GrammarBank(vocabulary, self._device, table_bytes, self._send)
         self._host_masks = MaskBank(vocabulary.size, self._device)
+        self._edits = DeviceEdits(max_rows, self._send, self._device)
+        self._edits_logits = False
+        """Whether any sequence of this batch has a bias, a ban or a penalty."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
             return torch.zeros(shape, dtype=dtype, device=self._device)
@@ -165,7 +172,7 @@ class DecodeBursts:
         self._is_sparse = False
         """Whether the last projection of this batch leaves out what no mask admits."""
         self._outputs = _Outputs(runner.config.decode_burst, max_rows, self._device)
-        self._graphs: dict[tuple[int, int, bool, int, bool], _Graph] = {}
+        self._graphs: dict[tuple[int, int, bool, int, bool, bool], _Graph] = {}
         self._num_rows = 0
         """Of the batch as the device has it, filled up with rows that idle."""
         self._rows: list[_Row] = []
@@ -173,12 +180,14 @@ class DecodeBursts:
 
     @staticmethod
     def can_take(sequence: Sequence) -> bool:
-        """Whether nothing that a step needs depends on what was drawn before, but for the grammar's state."""
+        """Whether the device can step its grammar, and has room for what is done to its logits."""
         params = sequence.sampling
-        is_penalised = params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
-        is_banned = params.min_tokens > sequence.output_len or (params.ignore_eos and sequence.cursor is not None)
-        is_steppable = sequence.cursor is None or _patient(sequence.cursor) is not None
-        return is_steppable and not (is_penalised or is_banned or params.logit_bias)
+        if sequence.cursor is not None and _patient(sequence.cursor) is None:
+            return False
+        num_seen = len(sequence.unique_prompt_ids) + len(sequence.output_counts) if params.penalises else 0
+        num_biased = len(params.logit_bias) + len(params.stop_token_ids)
+        # The other halves are for what is drawn ahead, and for the tokens that may not end the text yet.
+        return num_seen <= MOST_SEEN // 2 and num_biased <= MOST_BIASES // 2
 
     @property
     def sequences(self) -> list[Sequence]:
@@ -224,6 +233,8 @@ class DecodeBursts:
         self._states[:num_rows].fill_(NO_GRAMMAR)
         self._actives[:used].fill_(1)
         self._num_rows = num_rows
+        self._edits.clear()
+        self._edits_logits = any(self._is_edited(sequence) for sequence in sequences)
         self._is_sparse = self._runner.config.asked.sparse_lm_head and all(
             sequence.cursor is not None and sequence.sampling.logprobs is None for sequence in sequences
         )
@@ -292,7 +303,10 @@ class DecodeBursts:
             self._bank.let_go(row.grammar)
 
     def _index(self, values: NDArray[np.integer] | list[int]) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(values, np.int64)).to(self._device)
+        return self._send(np.asarray(values, np.int64))
+
+    def _is_edited(self, sequence: Sequence) -> bool:
+        return sequence.sampling.penalises or bool(sequence.sampling.logit_bias or self._sampler.bans(sequence))
 
     def _set_rows(self, indices: list[int]) -> None:
         """Sets rows where the host has them."""
@@ -300,7 +314,10 @@ class DecodeBursts:
         entered = [self._enter(row) for row in rows]
         addresses = self._host_masks.place([mask for _, mask in entered])
         states = [state for state, _ in entered]
-        sequences = [row.sequence for row in rows]
+        sequences, there = [row.sequence for row in rows], self._index(indices)
+        if self._edits_logits and rows:
+            edits = [self._sampler.edits(sequence) for sequence in sequences]
+            self._edits.set_rows(there, edits, [self._sampler.bans(sequence) for sequence in sequences])
         for tensor, values in (
             (self._token_ids, [int(s.tokens[s.num_tokens - 1]) for s in sequences]),
             (self._positions, [s.computed_len for s in sequences]),
@@ -312,7 +329,7 @@ class DecodeBursts:
             ),
             (self._sampling.positions, [s.num_tokens for s in sequences]),
         ):
-            tensor.index_copy_(0, self._index(indices), self._index(values).to(tensor.dtype))
+            tensor.index_copy_(0, there, self._index(values).to(tensor.dtype))
         for row in rows:
             row.position, row.is_set = row.sequence.computed_len, True
 
@@ -353,9 +370,10 @@ class DecodeBursts:
 
         if self._device.type == "cpu":
             return step
-        key = (self._num_rows, longest, self._sampling.truncates, self._sampling.num_top_logprobs, self._is_sparse)
+        sampling, num_rows = self._sampling, self._num_rows
+        key = (num_rows, longest, sampling.truncates, sampling.num_top_logprobs, self._is_sparse, self._edits_logits)
         if key not in self._graphs:
-            self._graphs[key] = _Graph(step, [*self._row_tensors(), self._outputs.step])
+            self._graphs[key] = _Graph(step, [*self._row_tensors(), *self._edits.counted, self._outputs.step])
         return self._graphs[key].replay
 
     def _row_tensors(self) -> list[torch.Tensor]:
@@ -386,8 +404,11 @@ class DecodeBursts:
                 logits = self._runner.model.sparse_logits(hidden, wanted)
             else:
                 logits = self._runner.model.logits(hidden)
-            result = self._sampler.kernel(logits, self._sampling, None, GrammarStep(states, self._bank.tables))
+            edits = self._edits.of_step(draws) if self._edits_logits else None
+            result = self._sampler.kernel(logits, self._sampling, edits, GrammarStep(states, self._bank.tables))
         assert result.advance is not None
+        if edits is not None:
+            self._edits.count(result.token_ids)
         self._outputs.add(result)
         token_ids.copy_(result.token_ids)
         states.copy_(result.advance.states)

@@ -13,6 +13,8 @@ from engine.models.config import DtypeName, ModelConfig, read_model_config
 from engine.wire import EngineConfig
 
 _DECODE_BURST: Final = 8
+_MOST_AHEAD: Final = 1024
+"""Steps of a burst; the device has room for what so many draw."""
 
 
 class ConfigError(ValueError):
@@ -89,6 +91,8 @@ def _decode_burst(asked: EngineConfig, device: str, attention_backend: str) -> i
     if decode_burst and not can:
         message = f"decode_burst needs the attention_backend paged or flashinfer, not {attention_backend}"
         raise ConfigError(f"{message}; or set it to 0")
+    if not 0 <= decode_burst <= _MOST_AHEAD:
+        raise ConfigError(f"decode_burst must lie in 0 .. {_MOST_AHEAD}, not {decode_burst}")
     if asked.sparse_lm_head and not decode_burst:
         raise ConfigError("sparse_lm_head is for what a device decodes ahead: set decode_burst to 1 or more")
     return decode_burst

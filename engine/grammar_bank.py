@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.slots import SlotAllocator
+from engine.uploads import Uploader
 from grammars.automaton import DEAD, MaskRow
 from grammars.mask_rows import allowed_ids
 from grammars.patience import PatientCursor, PatientView
@@ -57,8 +58,8 @@ class _RowPool:
         self._changed.add(slot)
         return int(self._tensor.data_ptr()) + slot * self._rows.strides[0] + LISTED * self.listed
 
-    def upload(self) -> None:
-        _copy(self._rows, self._tensor, self._changed)
+    def upload(self, send: Uploader) -> None:
+        _copy(self._rows, self._tensor, self._changed, send)
         self._changed.clear()
 
 
@@ -79,12 +80,15 @@ class BankedGrammar:
 class GrammarBank:
     """Tables of a bounded size for the grammars over one vocabulary. For one thread, that of the engine's loop."""
 
-    def __init__(self, vocabulary: Vocabulary, device: torch.device | str, max_bytes: int) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, device: torch.device | str, max_bytes: int, send: Uploader | None = None
+    ) -> None:
         """`max_bytes` is about what the tables take on the device; all of it is allocated at once, so that captured
-        graphs may refer to it."""
+        graphs may refer to it. `send` copies to that device."""
         words, row_bytes = vocabulary.mask_words, int(max_bytes * _ROW_SHARE)
         widths = [1 + most for most in _LIST_LENS if 1 + most < words]
         self._device = torch.device(device)
+        self._send = send or Uploader(self._device)
         self._pools = [
             _RowPool(
                 max(2, row_bytes // (1 + len(widths)) // (4 * width)), width, listed=width != words, device=self._device
@@ -162,9 +166,9 @@ class GrammarBank:
             (self._at_end, self.tables.at_end),
             (self._addresses, self.tables.mask_rows),
         ):
-            _copy(array, tensor, self._changed)
+            _copy(array, tensor, self._changed, self._send)
         for pool in self._pools:
-            pool.upload()
+            pool.upload(self._send)
         self._changed.clear()
 
     def _learn(self, grammar: BankedGrammar, state: int) -> int:
@@ -222,9 +226,8 @@ def _mirrored(array: NDArray[np.generic], device: torch.device) -> torch.Tensor:
     return shared if device.type == "cpu" else torch.zeros_like(shared, device=device)
 
 
-def _copy(array: NDArray[np.generic], tensor: torch.Tensor, changed: set[int]) -> None:
+def _copy(array: NDArray[np.generic], tensor: torch.Tensor, changed: set[int], send: Uploader) -> None:
     """Brings some rows of a mirror up to date."""
     if tensor.device.type != "cpu" and changed:
-        index = torch.tensor(sorted(changed))
-        staged = torch.from_numpy(array[index.numpy()]).pin_memory()
-        tensor.index_copy_(0, index.to(tensor.device), staged.to(tensor.device, non_blocking=True))
+        index = np.array(sorted(changed))
+        tensor.index_copy_(0, send(index), send(array[index]))

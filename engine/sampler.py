@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from engine.device_edits import BANNED
 from engine.sequence import Sequence
 from engine.wire import SamplingParams, TokenLogprobs
 from grammars.vocabulary import Vocabulary
@@ -20,9 +21,7 @@ _FAULTS = {
     SampleStatus.NO_FINITE_LOGIT: "the model gave no finite logit to any allowed token",
 }
 MAX_LOGPROBS = 20
-_BANNED = -1e30
-"""Added to the logits of banned tokens: they keep no probability beside any other, but stay drawable where the grammar
-allows nothing else."""
+_FOR_EVER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,29 @@ class Sampler:
             device=self._device,
         )
 
+    def edits(self, sequence: Sequence) -> RowEdits:
+        """What is done to the logits of a sequence, but for what is banned."""
+        params = sequence.sampling
+        return RowEdits(
+            repetition=params.repetition_penalty,
+            presence=params.presence_penalty,
+            frequency=params.frequency_penalty,
+            bias=params.logit_bias,
+            output_counts=sequence.output_counts,
+            prompt_ids=sequence.unique_prompt_ids if params.repetition_penalty != 1.0 else None,
+        )
+
+    def bans(self, sequence: Sequence) -> dict[int, int]:
+        """Tokens that may not end the text, unless the grammar allows no others, and the length from which they may."""
+        params = sequence.sampling
+        banned: dict[int, int] = {}
+        if params.min_tokens:
+            long_enough = sequence.prompt_len + params.min_tokens
+            banned |= dict.fromkeys((*self._eos_ids, *params.stop_token_ids), long_enough)
+        if params.ignore_eos and sequence.cursor is not None:
+            banned |= dict.fromkeys(self._eos_ids, _FOR_EVER)
+        return banned
+
     def _rehearse(self) -> None:
         """Draws from a masked row: what compiles on first use does so before a request waits."""
         row = np.ones(2, np.int32)
@@ -98,26 +120,10 @@ class Sampler:
         self.kernel(torch.zeros(1, 64), rows)
 
     def _edits(self, sequence: Sequence) -> RowEdits:
+        """Those of the next token."""
         params = sequence.sampling
-        return RowEdits(
-            repetition=params.repetition_penalty,
-            presence=params.presence_penalty,
-            frequency=params.frequency_penalty,
-            bias={**params.logit_bias, **self._bans(sequence)},
-            output_counts=sequence.output_counts,
-            prompt_ids=sequence.unique_prompt_ids if params.repetition_penalty != 1.0 else None,
-        )
-
-    def _bans(self, sequence: Sequence) -> dict[int, float]:
-        """Tokens that may not end the text yet, unless the grammar allows no others."""
-        params = sequence.sampling
-        banned: dict[int, float] = {}
-        too_short = sequence.output_len < params.min_tokens
-        if too_short or (params.ignore_eos and sequence.cursor is not None):
-            banned |= dict.fromkeys(self._eos_ids, _BANNED)
-        if too_short:
-            banned |= dict.fromkeys(params.stop_token_ids, _BANNED)
-        return banned
+        banned = {token: BANNED for token, until in self.bans(sequence).items() if sequence.num_tokens < until}
+        return replace(self.edits(sequence), bias={**params.logit_bias, **banned})
 
 
 def read_draws(result: SampleResult, rows: Rows[tuple[int, Sequence]]) -> list[Draw]:

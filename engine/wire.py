@@ -85,6 +85,11 @@ class SamplingParams(msgspec.Struct, frozen=True):
     """None: no log-probabilities. k: those of each sampled token and of the k likeliest (0 to 20), before penalties,
     temperature and mask."""
 
+    @property
+    def penalises(self) -> bool:
+        """Whether what was said before makes tokens likelier or less likely."""
+        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
+
 
 # ---- commands: gateway to engine
 

@@ -138,8 +138,8 @@ def _row_settings(sampling: SamplingTensors) -> list[_RowSettings]:
 
 def _edited(row: Floats, edits: LogitEdits, i: int) -> Floats:
     """A copy of the row with its bias and penalties applied; the row itself where it has none."""
-    biased = slice(*edits.bias_indptr[i : i + 2].tolist())
-    seen = slice(*edits.seen_indptr[i : i + 2].tolist())
+    biased = slice(int(edits.bias_begins[i]), int(edits.bias_ends[i]))
+    seen = slice(int(edits.seen_begins[i]), int(edits.seen_ends[i]))
     if biased.start == biased.stop and seen.start == seen.stop:
         return row
     row = row.copy()

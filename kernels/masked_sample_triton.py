@@ -109,18 +109,20 @@ def _edited(logits: torch.Tensor, edits: LogitEdits) -> torch.Tensor:
     edited = logits.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     grid = (len(logits),)
     stride = edited.stride(0)
-    _add_bias[grid](edited, stride, edits.bias_indptr, edits.bias_ids, edits.bias_values, 256, **_OPTIONS)
+    _add_bias[grid](
+        edited, stride, edits.bias_begins, edits.bias_ends, edits.bias_ids, edits.bias_values, 256, **_OPTIONS
+    )
     _penalise[grid](
-        edited, stride, edits.seen_indptr, edits.seen_ids, edits.output_counts,
+        edited, stride, edits.seen_begins, edits.seen_ends, edits.seen_ids, edits.output_counts,
         edits.repetition, edits.presence, edits.frequency, 256, **_OPTIONS,
     )  # fmt: skip
     return edited
 
 
 @triton.jit
-def _add_bias(logits, stride, indptr, ids, values, BLOCK: tl.constexpr):
+def _add_bias(logits, stride, begins, ends, ids, values, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    start, stop = tl.load(indptr + row), tl.load(indptr + row + 1)
+    start, stop = tl.load(begins + row), tl.load(ends + row)
     while start < stop:
         entries = start + tl.arange(0, BLOCK)
         listed = entries < stop
@@ -132,12 +134,12 @@ def _add_bias(logits, stride, indptr, ids, values, BLOCK: tl.constexpr):
 
 @triton.jit
 def _penalise(
-    logits, stride, indptr, ids, output_counts, repetitions, presences, frequencies, BLOCK: tl.constexpr
+    logits, stride, begins, ends, ids, output_counts, repetitions, presences, frequencies, BLOCK: tl.constexpr
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     repetition, presence = tl.load(repetitions + row), tl.load(presences + row)
     frequency = tl.load(frequencies + row)
-    start, stop = tl.load(indptr + row), tl.load(indptr + row + 1)
+    start, stop = tl.load(begins + row), tl.load(ends + row)
     while start < stop:
         entries = start + tl.arange(0, BLOCK)
         listed = entries < stop

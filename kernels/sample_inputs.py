@@ -93,17 +93,19 @@ class SamplingTensors:
 
 @dataclass(frozen=True, slots=True)
 class LogitEdits:
-    """Logit bias and penalties as compressed rows: row `i` owns entries `indptr[i] .. indptr[i + 1]`.
+    """Logit bias and penalties: row `i` owns entries `begins[i] .. ends[i]`, those of rows do not overlap.
 
-    Ids are ascending and unique within a row, and less than the vocabulary size. `bias_*` lists what is added to the
-    logits; `seen_*` the tokens of prompt and output, with how often each occurs in the output.
+    Ids are unique within a row, and less than the vocabulary size. `bias_*` lists what is added to the logits;
+    `seen_*` the tokens of prompt and output, with how often each occurs in the output.
     """
 
-    bias_indptr: torch.Tensor  # [batch + 1] int64
-    bias_ids: torch.Tensor  # [num_biases] int64
+    bias_begins: torch.Tensor  # [batch] int64
+    bias_ends: torch.Tensor  # [batch] int64
+    bias_ids: torch.Tensor  # [num_biases] int32
     bias_values: torch.Tensor  # [num_biases] float32
-    seen_indptr: torch.Tensor  # [batch + 1] int64
-    seen_ids: torch.Tensor  # [num_seen] int64
+    seen_begins: torch.Tensor  # [batch] int64
+    seen_ends: torch.Tensor  # [batch] int64
+    seen_ids: torch.Tensor  # [num_seen] int32
     output_counts: torch.Tensor  # [num_seen] int32; 0 for tokens of the prompt alone
     repetition: torch.Tensor  # [batch] float32; 1 is off
     presence: torch.Tensor  # [batch] float32; 0 is off
@@ -123,46 +125,48 @@ class RowEdits:
     prompt_ids: NDArray[np.int64] | None = None
     """The prompt's tokens, each once, ascending; read only where `repetition` is on."""
 
+    @property
+    def penalises(self) -> bool:
+        return self.repetition != 1 or self.presence != 0 or self.frequency != 0
+
+    def seen_tokens(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The tokens that the penalties concern, ascending, and their counts in the output."""
+        if not self.penalises:
+            return _NO_IDS, _NO_COUNTS
+        output = np.array(sorted(self.output_counts), dtype=np.int64)
+        counts = np.array([self.output_counts[token] for token in output.tolist()], dtype=np.int32)
+        if self.repetition == 1 or self.prompt_ids is None:
+            return output, counts
+        ids = np.union1d(self.prompt_ids, output)
+        all_counts = np.zeros(len(ids), dtype=np.int32)
+        all_counts[np.searchsorted(ids, output)] = counts
+        return ids, all_counts
+
 
 def build_edits(rows: Sequence[RowEdits], device: torch.device | str = "cpu") -> LogitEdits | None:
     """The edits of a batch as tensors; None where no row edits anything."""
-    bias = [dict(sorted(row.bias.items())) for row in rows]
-    seen = [_seen(row) for row in rows]
-    if not any(bias) and not any(len(ids) for ids, _ in seen):
+    seen = [row.seen_tokens() for row in rows]
+    if not any(row.bias for row in rows) and not any(len(ids) for ids, _ in seen):
         return None
 
     def tensor(values: object, dtype: torch.dtype) -> torch.Tensor:
         return torch.as_tensor(values, dtype=dtype, device=device)
 
+    bias_ends = np.cumsum([len(row.bias) for row in rows])
+    seen_ends = np.cumsum([len(ids) for ids, _ in seen])
     return LogitEdits(
-        bias_indptr=tensor(_indptr([len(row) for row in bias]), torch.int64),
-        bias_ids=tensor([token for row in bias for token in row], torch.int64),
-        bias_values=tensor([value for row in bias for value in row.values()], torch.float32),
-        seen_indptr=tensor(_indptr([len(ids) for ids, _ in seen]), torch.int64),
-        seen_ids=tensor(np.concatenate([ids for ids, _ in seen]), torch.int64),
+        bias_begins=tensor(bias_ends - [len(row.bias) for row in rows], torch.int64),
+        bias_ends=tensor(bias_ends, torch.int64),
+        bias_ids=tensor([token for row in rows for token in row.bias], torch.int32),
+        bias_values=tensor([value for row in rows for value in row.bias.values()], torch.float32),
+        seen_begins=tensor(seen_ends - [len(ids) for ids, _ in seen], torch.int64),
+        seen_ends=tensor(seen_ends, torch.int64),
+        seen_ids=tensor(np.concatenate([ids for ids, _ in seen]), torch.int32),
         output_counts=tensor(np.concatenate([counts for _, counts in seen]), torch.int32),
         repetition=tensor([row.repetition for row in rows], torch.float32),
         presence=tensor([row.presence for row in rows], torch.float32),
         frequency=tensor([row.frequency for row in rows], torch.float32),
     )
-
-
-def _indptr(lengths: list[int]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.array(lengths, dtype=np.int64))])
-
-
-def _seen(row: RowEdits) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """The tokens that the row's penalties concern, ascending, and their counts in the output."""
-    if row.repetition == 1.0 and row.presence == 0.0 and row.frequency == 0.0:
-        return _NO_IDS, _NO_COUNTS
-    output = np.array(sorted(row.output_counts), dtype=np.int64)
-    counts = np.array([row.output_counts[token] for token in output.tolist()], dtype=np.int32)
-    if row.repetition == 1.0 or row.prompt_ids is None:
-        return output, counts
-    ids = np.union1d(row.prompt_ids, output)
-    all_counts = np.zeros(len(ids), dtype=np.int32)
-    all_counts[np.searchsorted(ids, output)] = counts
-    return ids, all_counts
 
 
 @dataclass(frozen=True, slots=True)
