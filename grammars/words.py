@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from grammars.lexicon import grown
 from grammars.trie import TokenTrie
 
 NO_NODE: Final = -1
@@ -48,7 +49,7 @@ class WordTries:
         trie = TokenTrie.of([word for word, _ in entries])
         root, size = self._len, len(trie.byte)
         while root + size + 1 > len(self.nodes):
-            self.nodes = np.concatenate([self.nodes, np.zeros_like(self.nodes)])
+            self.nodes = grown(self.nodes)
         part = self.nodes[root : root + size]
         part[:, BYTE], part[:, LOW], part[:, HIGH] = trie.byte, trie.low, trie.high
         self.nodes[root : root + size + 1, CHILD] = trie.child + root
@@ -60,10 +61,14 @@ class WordTries:
 
     def allow(self, root: int, is_allowed: NDArray[np.bool_]) -> int:
         """Where the running totals of the words with allowed labels begin; `is_allowed` [labels]."""
-        totals = np.concatenate([[0], np.cumsum(is_allowed[self._labels[root]])])
+        return self.allow_words(root, is_allowed[self._labels[root]])
+
+    def allow_words(self, root: int, is_allowed: NDArray[np.bool_]) -> int:
+        """Where the running totals of allowed words begin; `is_allowed` [words], in the order of their bytes."""
+        totals = np.concatenate([[0], np.cumsum(is_allowed)])
         begin = self._totals_len
         while begin + len(totals) > len(self.totals):
-            self.totals = np.concatenate([self.totals, np.zeros_like(self.totals)])
+            self.totals = grown(self.totals)
         self.totals[begin : begin + len(totals)] = totals
         self._totals_len += len(totals)
         return begin

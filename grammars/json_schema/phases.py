@@ -92,6 +92,8 @@ class AtEnd(NamedTuple):
 
 
 Position = AtValue | InText | InName | BehindBrace | Between | AtEnd
+LabelledWords = tuple[tuple[bytes, int], ...]
+"""Sorted."""
 
 
 class JsonPhases:
@@ -107,7 +109,10 @@ class JsonPhases:
         self._levels: list[Level | None] = [None]
         self._depths = [0]
         self._universe_roots: dict[Universe, int] = {}
-        self._tries: dict[tuple[tuple[bytes, int], ...], int] = {}
+        self._tries: dict[LabelledWords, tuple[int, int]] = {}
+        """Root and running totals."""
+        self._whole: LabelledWords = ()
+        """The words of the trie made last for values."""
 
     def first(self) -> Phase:
         root = self._values.reader.root
@@ -180,7 +185,8 @@ class JsonPhases:
             case InText(level):
                 asked = self._asked_texts(place)
                 if all(isinstance(texts, Words) for texts, _ in asked):
-                    return Phase(number, root=self._root(self._word_labels(asked)))
+                    root, totals = self._root(self._word_labels(asked))
+                    return Phase(number, root=root, totals=totals)
                 return self._text_phase(number, [texts for texts, _ in asked], self._is_distinct(level))
             case InName(level, frame):
                 return self._name_phase(number, frame)
@@ -255,12 +261,23 @@ class JsonPhases:
             for form in self._values.key_algebra.spellings(word)
         ]
 
-    def _root(self, words: list[tuple[bytes, int]]) -> int:
+    def _root(self, words: list[tuple[bytes, int]]) -> tuple[int, int]:
+        """A trie that has some labelled words, and the running totals that allow no others in it.
+
+        Of items that must differ each rules out a word for the next: they share the trie of the first, where it has not
+        many more.
+        """
         key = tuple(sorted(words))
-        root = self._tries.get(key)
-        if root is None:
-            root = self._tries[key] = self._words.add(key)
-        return root
+        found = self._tries.get(key)
+        if found is None:
+            wanted = set(key)
+            if 2 * len(key) > len(self._whole) and wanted <= set(self._whole):
+                root, _ = self._tries[self._whole]
+                found = root, self._words.allow_words(root, np.array([word in wanted for word in self._whole]))
+            else:
+                found, self._whole = (self._words.add(key), ALL_WORDS), key
+            self._tries[key] = found
+        return found
 
     def _name_phase(self, number: int, frame: ObjectFrame) -> Phase:
         universe = frame.universe
