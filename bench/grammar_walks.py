@@ -27,8 +27,8 @@ from bench.maskbench import SAPLING
 from bench.report import Report, Target, json_option
 from bench.schema_corpus import Schema, progress, read_schemas, read_vocabulary, sample_of
 from grammars.automaton import Cursor
-from grammars.byte_regex import FuelError
 from grammars.compiler import GrammarCompiler
+from grammars.fuel import FuelError
 from grammars.mask_rows import allowed_ids
 from grammars.spec import CompileOptions, GrammarError, JsonSchema
 from grammars.validation import read_exactly, validate

@@ -55,9 +55,9 @@ from engine.wire import (
     Usage,
 )
 from grammars.automaton import HURRY, Cursor, MaskRow
-from grammars.byte_regex import FuelError
 from grammars.compiler import CompiledGrammar, GrammarCompiler
 from grammars.disk_cache import DiskCache
+from grammars.fuel import FuelError
 from grammars.spec import Backend, CompileOptions, GrammarError, GrammarSpec, OnUnsupported
 from grammars.vocabulary import Vocabulary
 

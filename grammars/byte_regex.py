@@ -19,6 +19,9 @@ from typing import Any, ClassVar, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from grammars.fuel import DeadlineError, FuelError
+from grammars.product_search import AND, NOT, OR, PART, Node, PartStates, ProductSearch
+
 NOTHING: Final = 0
 """The expression that matches no text."""
 EMPTY: Final = 1
@@ -29,6 +32,10 @@ ALL: Final = 2
 ALL_BYTES: Final = (1 << 256) - 1
 
 _BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN = range(7)
+
+_COMBINING: Final = {_INTER: AND, _UNION: OR, _NOT: NOT}
+_LOOKED_AT: Final = 32
+"""Expressions among which a match is looked for, before the automata of an intersection's parts are searched."""
 
 _STEPS_BETWEEN_PAUSES: Final = 200
 """A few milliseconds."""
@@ -83,14 +90,6 @@ class GrowingAutomaton(ABC):
         """A shortest text that is accepted from a state. Raises FuelError."""
 
 
-class FuelError(RuntimeError):
-    """Building took more steps than it was given."""
-
-
-class DeadlineError(FuelError):
-    """Something takes longer than it may."""
-
-
 def byte_set(bytes_in: Iterable[int]) -> ByteSet:
     return reduce(lambda mask, byte: mask | 1 << byte, bytes_in, 0)
 
@@ -131,6 +130,10 @@ class ByteRegexes:
         self._finite: dict[int, bool] = {}
         self._wholes: set[int] = set()
         self._known_carried: dict[tuple[int, int], frozenset[int] | None] = {}
+        self._parts = PartStates(NOTHING, ALL)
+        self._searches: list[ProductSearch] = []
+        self._placed: dict[int, tuple[ProductSearch, tuple[int, ...]]] = {}
+        """Of some intersections and complements, what is searched for their texts, and from where."""
         self._foreign: dict[tuple[Automaton, Any], int] = {}
         self._foreign_states: list[tuple[Automaton, Any]] = []
         self._growing: set[GrowingAutomaton] = set()
@@ -151,7 +154,9 @@ class ByteRegexes:
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
         sizes = (110, self._nodes), (110, self._derivatives), (400, self._edges), (110, self._classes), (50, self._live)
-        return sum(each * len(made) for each, made in sizes) + sum(each.nbytes for each in self._growing)
+        searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
+        grown = sum(automaton.nbytes for automaton in self._growing)
+        return sum(each * len(made) for each, made in sizes) + searched + grown
 
     def spend(self, steps: int) -> None:
         """Takes fuel, also for what others do with expressions. Raises FuelError where none is left, or no time.
@@ -301,10 +306,11 @@ class ByteRegexes:
 
     def derivative(self, expr: int, byte: int) -> int:
         """What may follow `byte` in a match of `expr`. Not yet cut where nothing can match any more: see `step`."""
-        for mask in self.classes(expr):
-            if mask >> byte & 1:
-                return self._derive(expr, first_of(mask))
-        raise AssertionError("classes cover all bytes")
+        made = self._derivatives.get((expr, byte))
+        if made is None:
+            of_class = next(mask for mask in self.classes(expr) if mask >> byte & 1)
+            made = self._derivatives[expr, byte] = self._derive(expr, first_of(of_class))
+        return made
 
     def step(self, expr: int, byte: int) -> int:
         """The state after one more byte: `NOTHING`, or an expression that some text matches."""
@@ -315,8 +321,11 @@ class ByteRegexes:
         edges = self._edges.get(expr)
         if edges is None:
             masks: dict[int, ByteSet] = {}
+            head = self._nodes[expr][1] if self._nodes[expr][0] == _CONCAT and expr != EMPTY else expr
             for mask in self.classes(expr):
                 target = self._derive(expr, first_of(mask))
+                if head in self._placed:
+                    self._place_after(head, first_of(mask))
                 if target and self.is_live(target):
                     masks[target] = masks.get(target, 0) | mask
             edges = self._edges[expr] = tuple((mask, target) for target, mask in masks.items())
@@ -647,10 +656,21 @@ class ByteRegexes:
         return expr != NOTHING if self._positive[expr] else self._nullable[expr] or self._live.get(expr)
 
     def _search_live(self, expr: int) -> bool:
-        """Whether a nullable expression can be reached, depth first; decides it for all that was passed on the way."""
+        """Whether a nullable expression can be reached."""
+        is_combined = self._nodes[expr][0] in _COMBINING
+        known = None if expr in self._placed else self._look_around(expr, _LOOKED_AT if is_combined else None)
+        if known is None:
+            search, states = self._place(expr)
+            known = self._live[expr] = search.is_live(states, self)
+        return known
+
+    def _look_around(self, expr: int, most: int | None) -> bool | None:
+        """The same, depth first; decides it for all that was passed on the way. None after so many expressions."""
         path = [(expr, self._targets(expr))]
         met = {expr}
         while path:
+            if most is not None and len(met) > most:
+                return None
             here, targets = path[-1]
             if self._ends_somewhere(here):
                 self._live.update((passed, True) for passed, _ in path)
@@ -663,6 +683,50 @@ class ByteRegexes:
                 path.append((after, self._targets(after)))
         self._live.update(dict.fromkeys(met, False))
         return False
+
+    def _place(self, expr: int) -> tuple[ProductSearch, tuple[int, ...]]:
+        """The search that knows about an intersection or a complement, and where it stands in it."""
+        if expr not in self._placed:
+            nodes, states = list[Node](), dict[int, int]()
+            self._add_nodes(expr, nodes, states, is_wanted=True)
+            search = ProductSearch(self._parts, nodes, len(states))
+            self._searches.append(search)
+            self._placed[expr] = search, tuple(states)
+        return self._placed[expr]
+
+    def _place_after(self, expr: int, byte: int) -> None:
+        """Has what follows in a search go on there, and not begin one of its own."""
+        after = self._derive(expr, byte)
+        if after not in self._placed and self._nodes[after][0] in _COMBINING and self._known_live(after) is None:
+            search, states = self._placed[expr]
+            self._placed[after] = search, search.after(states, byte, self)
+
+    def _add_nodes(self, expr: int, nodes: list[Node], states: dict[int, int], *, is_wanted: bool) -> int:
+        """Adds an expression to the nodes of a combination, its operands first; gives its number."""
+        kind, *rest = self._nodes[expr]
+        op = PART if self._positive[expr] else _COMBINING.get(kind, PART)
+        operands = list[int]()
+        place = -1
+        if op == PART:
+            place = states.setdefault(self._parts.number(expr, self), len(states))
+        else:
+            operands = [self._add_nodes(part, nodes, states, is_wanted=is_wanted != (op == NOT)) for part in rest]
+        number = len(nodes)
+        nodes.append(Node(op, number, place, is_wanted))
+        for operand in operands:
+            nodes[operand] = nodes[operand]._replace(above=number)
+        return number
+
+    def part_row(self, expr: int) -> NDArray[np.int64]:
+        """[256] the derivatives by every byte, whether live or not."""
+        row = np.zeros(256, np.int64)
+        for mask in self.classes(expr):
+            row[bytes_of(mask)] = self._derive(expr, first_of(mask))
+        return row
+
+    def part_facts(self, expr: int) -> tuple[bool, int]:
+        """Whether the empty text matches, and a guess at the bytes of a short match."""
+        return self._nullable[expr], self._length[expr]
 
     def _ends_somewhere(self, expr: int) -> bool:
         """Whether some text matches, as far as that is known without looking further."""

@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 
 from grammars.backends.native import NativeBackend, NativeGrammar
-from grammars.byte_regex import FuelError
 from grammars.checking import Fault, Generated, KeywordCounts, KeywordReport, Position, Report, Sample
+from grammars.fuel import FuelError
 from grammars.json_schema.automaton import keyword_findings
 from grammars.json_schema.diagnose import Finding
 from grammars.json_schema.lexis import Lexis

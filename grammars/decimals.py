@@ -13,7 +13,8 @@ from decimal import Decimal
 from math import lcm
 from typing import ClassVar, Final, NamedTuple
 
-from grammars.byte_regex import ALL_BYTES, ByteSet, FuelError
+from grammars.byte_regex import ALL_BYTES, ByteSet
+from grammars.fuel import FuelError
 
 _MINUS, _DOT, _NOUGHT, _NINE = 0x2D, 0x2E, 0x30, 0x39
 _SINGLE: Final = tuple(1 << byte for byte in (_MINUS, _DOT, *range(_NOUGHT, _NINE + 1)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grammars.automaton import HURRY, MOST_STEPS, MaskRow
-from grammars.byte_regex import FuelError
+from grammars.fuel import FuelError
 from grammars.vocabulary import Vocabulary
 from grammars.walk_record import Walk, WalkRecord
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
-from grammars.byte_regex import FuelError
+from grammars.fuel import FuelError
 from grammars.spec import GrammarError
 
 MOST_RECORDED: Final = 1 << 14

@@ -8,7 +8,8 @@ from typing import Final
 from weakref import WeakSet
 
 from grammars.build_lock import BuildLock
-from grammars.byte_regex import ByteRegexes, DeadlineError, FuelError
+from grammars.byte_regex import ByteRegexes
+from grammars.fuel import DeadlineError, FuelError
 from grammars.interiors import Interiors
 from grammars.json_schema.lexis import Lexis, Whitespace
 from grammars.machine import Machine

@@ -50,6 +50,7 @@ _WARM_UP: Final[tuple[tuple[GrammarSpec, bytes], ...]] = (
         b'{"a": "xy", "b": "y", "c": 1, "d": 2}',
     ),
     (Ebnf('root ::= "a" root | "b"'), b"ab"),
+    (Regex("(?=(a|b){90}$)a{89}|b"), b"b"),
 )
 """Small grammars, and texts that use every part of the engine."""
 

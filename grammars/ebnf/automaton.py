@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
 from grammars.branch_masks import Context
-from grammars.byte_regex import FuelError
 from grammars.ebnf.network import DONE, MAX_SHORTEST, Network
 from grammars.ebnf.readings import NONE, Actions, Pairs, Readings, Step
 from grammars.ebnf.stack import END, OPEN, Item, Return, Stack
+from grammars.fuel import FuelError
 from grammars.lexicon import UNKNOWN
 
 Parses = frozenset[tuple[Return, int]]

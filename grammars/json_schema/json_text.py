@@ -91,7 +91,7 @@ def _check_characters(root: Any) -> None:
         pointer, value = waiting.pop()
         inner = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()
         texts = [*value] if type(value) is dict else [value] if type(value) is str else []
-        if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        if any("\ud800" <= character <= "\udfff" for text in texts if not text.isascii() for character in text):
             message = "A string here has an unpaired surrogate (\\ud800 to \\udfff), which is no character."
             raise GrammarError("invalid_schema", message, pointer=pointer)
         waiting += [(below(pointer, key), each) for key, each in inner]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from grammars.byte_regex import FuelError
+from grammars.fuel import FuelError
 from grammars.json_schema.arrays import ArrayFrame, Arrays
 from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind

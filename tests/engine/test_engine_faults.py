@@ -15,8 +15,8 @@ from engine.local import Completion, LocalEngine
 from engine.runner import Runner
 from engine.wire import Accepted, Cancel, EngineConfig, Finished, Generate, SamplingParams, Tokens
 from grammars.automaton import HURRY, MOST_STEPS, Cursor, MaskRow
-from grammars.byte_regex import FuelError
 from grammars.compiler import CompiledGrammar
+from grammars.fuel import FuelError
 from grammars.spec import GrammarSpec, Regex
 
 SAPLING = Path(__file__).parents[2] / "fixtures" / "sapling"

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from grammars.build_lock import BuildLock, courteous
-from grammars.byte_regex import ByteRegexes, DeadlineError, FuelError
+from grammars.byte_regex import ByteRegexes
+from grammars.fuel import DeadlineError, FuelError
 
 PATIENCE_S = 30.0
 

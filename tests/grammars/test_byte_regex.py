@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grammars.byte_regex import (
-    ALL,
-    ALL_BYTES,
-    EMPTY,
-    NOTHING,
-    ByteRegexes,
-    FuelError,
-    byte_range,
-    byte_set,
-    bytes_of,
-)
+from grammars.byte_regex import ALL, ALL_BYTES, EMPTY, NOTHING, ByteRegexes, byte_range, byte_set, bytes_of
+from grammars.fuel import FuelError
 
 Recipe = tuple[object, ...]
 """An expression as data: what it is made of, and how `re` spells it."""
@@ -92,6 +83,14 @@ WORDS = frozenset(
 )
 
 
+def reachable(arena: ByteRegexes, expr: int) -> list[int]:
+    """The states that are met from one on, each once."""
+    met = [expr]
+    for here in met:
+        met += dict.fromkeys(target for _, target in arena.edges(here) if target not in met)
+    return met
+
+
 def accepted(arena: ByteRegexes, expr: int, text: str) -> bool:
     for byte in text.encode():
         expr = arena.step(expr, byte)
@@ -103,6 +102,51 @@ def test_an_expression_accepts_exactly_its_language(recipe: Recipe) -> None:
     arena = ByteRegexes()
     expr, wanted = build(arena, recipe), language(recipe, WORDS)
     assert {word for word in WORDS if accepted(arena, expr, word)} == wanted
+
+
+@given(recipes(boolean=True), recipes(boolean=True), st.sampled_from([1, 8]))
+def test_a_search_over_the_parts_of_a_combination_finds_what_one_over_it_finds(
+    recipe: Recipe, other: Recipe, looked_at: int
+) -> None:
+    whole = ("inter", recipe, ("not", ("inter", other, ("not", recipe))))
+    plain = ByteRegexes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("grammars.byte_regex._LOOKED_AT", 1 << 30)
+        edges = {expr: plain.edges(expr) for expr in reachable(plain, build(plain, whole))}
+        patch.setattr("grammars.byte_regex._LOOKED_AT", looked_at)
+        searched = ByteRegexes()
+        found = {expr: searched.edges(expr) for expr in reachable(searched, build(searched, whole))}
+    assert sorted(len(each) for each in edges.values()) == sorted(len(each) for each in found.values())
+    assert language(whole, WORDS) == {word for word in WORDS if accepted(searched, build(searched, whole), word)}
+
+
+def multiples(arena: ByteRegexes, *numbers: int, after: int = 0) -> int:
+    """`after` times the letter a, and then as often as some multiple of each of some numbers."""
+    times = [arena.repeat(arena.literal(b"a" * number), 0, None) for number in numbers]
+    return arena.intersection(*(arena.concat(arena.literal(b"a" * after), each) for each in times))
+
+
+def test_the_parts_of_a_combination_are_built_and_not_their_product() -> None:
+    arena = ByteRegexes()
+    arena.fuel = 10_000
+    odd, odder = multiples(arena, 2, after=1), multiples(arena, 14, after=1)
+    assert arena.is_live(arena.intersection(multiples(arena, 7, 11, 13, 17), odd))  # 17,017 letters
+    assert not arena.is_live(arena.intersection(multiples(arena, 7, 11, 13, 17), odder))
+    assert len(arena) < 5_000
+
+
+def test_who_comes_by_while_a_search_pauses_finds_the_same() -> None:
+    arena, found = ByteRegexes(), list[bool]()
+    search, states = arena._place(arena.intersection(multiples(arena, 7, 11, 13, 17), multiples(arena, 14, after=1)))
+
+    def other() -> float:
+        arena.pause = lambda: 0.0
+        found.append(search.is_live(states, arena))
+        return 0.0
+
+    arena.pause = other
+    assert not search.is_live(states, arena)
+    assert found == [False]
 
 
 WHOLES: tuple[Recipe, ...] = (

@@ -24,8 +24,8 @@ from grammar_cases import allowed
 
 from grammars.automaton import DEAD
 from grammars.branch_masks import BranchMasks
-from grammars.byte_regex import FuelError
 from grammars.ebnf.automaton import ContextFreeAutomaton
+from grammars.fuel import FuelError
 from grammars.lazy_view import LazyTokenView
 from grammars.vocabulary import Vocabulary
 

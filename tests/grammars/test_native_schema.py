@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from grammars.automaton import DEAD
 from grammars.build_lock import BuildLock
-from grammars.byte_regex import FuelError
+from grammars.fuel import FuelError
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.documents import Documents
 from grammars.json_schema.formula import Formulas
