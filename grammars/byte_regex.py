@@ -134,6 +134,8 @@ class ByteRegexes:
         self._searches: list[ProductSearch] = []
         self._placed: dict[int, tuple[ProductSearch, tuple[int, ...]]] = {}
         """Of some intersections and complements, what is searched for their texts, and from where."""
+        self._combined: dict[tuple[int, ...], int] = {}
+        """The unions and intersections that derivatives were, by kind and operands."""
         self._foreign: dict[tuple[Automaton, Any], int] = {}
         self._foreign_states: list[tuple[Automaton, Any]] = []
         self._growing: set[GrowingAutomaton] = set()
@@ -154,9 +156,10 @@ class ByteRegexes:
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
         sizes = (110, self._nodes), (110, self._derivatives), (400, self._edges), (110, self._classes), (50, self._live)
+        combined = 200 * len(self._combined)
         searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
         grown = sum(automaton.nbytes for automaton in self._growing)
-        return sum(each * len(made) for each, made in sizes) + searched + grown
+        return sum(each * len(made) for each, made in sizes) + combined + searched + grown
 
     def spend(self, steps: int) -> None:
         """Takes fuel, also for what others do with expressions. Raises FuelError where none is left, or no time.
@@ -632,15 +635,18 @@ class ByteRegexes:
                 head, tail = rest
                 first = self._append(self._derive(head, byte), tail)
                 return self.union(first, self._derive(tail, byte)) if self._nullable[head] else first
-            case 2:
-                return self.union(*(self._derive(part, byte) for part in rest))
-            case 3:
+            case 2 | 3:
                 parts = list[int]()
                 for part in rest:
-                    if (after := self._derive(part, byte)) == NOTHING:
+                    if (after := self._derive(part, byte)) == NOTHING and kind == _INTER:
                         return NOTHING
                     parts.append(after)
-                return self.intersection(*parts)
+                key = (kind, *parts)  # bytes of several classes often lead to the same
+                made = self._combined.get(key)
+                if made is None:
+                    combined = self.union(*parts) if kind == _UNION else self.intersection(*parts)
+                    made = self._combined[key] = combined
+                return made
             case 4:
                 return self.complement(self._derive(rest[0], byte))
             case 6:

@@ -43,36 +43,42 @@ def neighbour(server: Server) -> Iterator[list[httpx.Response]]:
     assert answers[0].json()["usage"]["completion_tokens"] == 300
 
 
-@pytest.mark.parametrize(
-    ("body", "param", "words"),
-    [
-        ({"response_format": schema_format({"type": "objekt"})}, "response_format.json_schema.schema", "/type"),
-        ({"response_format": {"type": "regex", "pattern": "a(b"}}, "response_format.pattern", ""),
-        ({"response_format": {"type": "ebnf", "grammar": 'root ::= "a'}}, "response_format.grammar", ""),
-        ({"structured_outputs": {"grammar": 'start: "a'}}, "structured_outputs.grammar", "Lark"),
-        ({"regex": "[z-a]"}, "regex", ""),
-        ({"structured_outputs": {"json": {"type": 5}}}, "structured_outputs.json", "/type"),
-        ({"guided_json": {"type": "object"}}, "guided_json", "structured_outputs"),
-        ({"respons_format": {"type": "text"}}, "respons_format", "response_format"),
-        ({"regex": "a", "ebnf": 'root ::= "a"'}, None, "ebnf"),
-        ({"temperature": -1}, "temperature", ""),
-        ({"max_tokens": 0}, "max_tokens", ""),
-        ({"messages": []}, "messages", ""),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_a_bad_request_is_a_400_that_names_the_field_while_a_neighbour_finishes(
-    server: Server, body: dict[str, Any], param: str | None, words: str
-) -> None:
+BAD_REQUESTS: list[tuple[dict[str, Any], str | None, str]] = [
+    ({"response_format": schema_format({"type": "objekt"})}, "response_format.json_schema.schema", "/type"),
+    ({"response_format": {"type": "regex", "pattern": "a(b"}}, "response_format.pattern", ""),
+    ({"response_format": {"type": "ebnf", "grammar": 'root ::= "a'}}, "response_format.grammar", ""),
+    ({"structured_outputs": {"grammar": 'start: "a'}}, "structured_outputs.grammar", "Lark"),
+    ({"regex": "[z-a]"}, "regex", ""),
+    ({"structured_outputs": {"json": {"type": 5}}}, "structured_outputs.json", "/type"),
+    ({"guided_json": {"type": "object"}}, "guided_json", "structured_outputs"),
+    ({"respons_format": {"type": "text"}}, "respons_format", "response_format"),
+    ({"regex": "a", "ebnf": 'root ::= "a"'}, None, "ebnf"),
+    ({"temperature": -1}, "temperature", ""),
+    ({"max_tokens": 0}, "max_tokens", ""),
+    ({"messages": []}, "messages", ""),
+]
+"""A request, the parameter that its error names, and what else the error says."""
+
+
+@pytest.fixture(scope="module")
+def bad_answers(server: Server) -> list[list[httpx.Response]]:
+    """The answers to the bad requests, whole and streamed, all sent beside one that goes on undisturbed."""
     with neighbour(server):
-        answer = chat(server, **body)
+        return [[chat(server, **body, stream=stream) for stream in (False, True)] for body, _, _ in BAD_REQUESTS]
+
+
+@pytest.mark.parametrize("number", range(len(BAD_REQUESTS)), ids=[str(body)[:40] for body, _, _ in BAD_REQUESTS])
+def test_a_bad_request_is_a_400_that_names_the_field_while_a_neighbour_finishes(
+    bad_answers: list[list[httpx.Response]], number: int
+) -> None:
+    _, param, words = BAD_REQUESTS[number]
+    answer, streamed = bad_answers[number]
     error = answer.json()["error"]
     assert answer.status_code == 400, error
     assert error["type"] == "invalid_request_error"
     if param is not None:
         assert error["param"] == param
     assert words in json.dumps(error)
-    streamed = chat(server, **body, stream=True)
     assert (streamed.status_code, streamed.json()["error"]) == (400, error)
 
 
