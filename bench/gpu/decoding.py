@@ -18,6 +18,7 @@ from engine.local import LocalEngine
 from engine.wire import EngineConfig
 
 _SPARSE: Final = ", sparse projection"
+_PENALISED: Final = "unconstrained, penalised"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def decoding_report(device: torch.device, checks: list[str]) -> Report:
                             "host share": round(case.host_share, 4) if is_measured else "not measured",
                         }
                     )
-                    if not name.endswith(_SPARSE):
+                    if name in GRAMMARS:
                         shares.append(case.tokens_per_s / free)
                     if shape is _8B:
                         host.append(case.host_share)
@@ -124,11 +125,12 @@ async def _decode(
     with random_weights():
         engine = LocalEngine(config)
     async with engine:
-        for name, grammar in GRAMMARS.items():
+        for name, grammar in (*GRAMMARS.items(), (_PENALISED, None)):
             if sparse_lm_head and grammar is None:
                 continue
+            penalties = {"frequency_penalty": 0.5} if name == _PENALISED else {}
             for is_warm in (False, True):
-                requests = endless_requests(f"{name} {is_warm}", grammar, batch, shape.num_tokens)
+                requests = endless_requests(f"{name} {is_warm}", grammar, batch, shape.num_tokens, **penalties)
                 before = await engine.stats()
                 used = time.process_time()
                 elapsed = await decode_all(engine, requests, shape.num_tokens)
