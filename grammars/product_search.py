@@ -25,15 +25,16 @@ AND, OR, NOT, PART = range(4)
 _UNBUILT: Final = -1
 _UNDECIDED: Final = 2
 _NO_SAY: Final = 3
-"""In place of a truth value, 0 or 1: not certain yet, and what is certain already makes no difference."""
+"""In place of a truth value, 0 or 1: not certain yet; and neither that, nor of any consequence."""
 _UNKNOWN, _DEAD, _LIVE = range(3)
 _FOUND, _NONE, _LACKS_ROW, _LACKS_ROOM, _PAUSED = range(5)
 _FIRST_ROOM: Final = 64
-_TUPLES_AT_ONCE: Final = 4096
+_TUPLES_AT_ONCE: Final = 1024
 _HASH_START: Final = 14695981039346656037
 _HASH_FACTOR: Final = 1099511628211
 """Of FNV-1a (RFC 9923), here over states instead of bytes."""
-_MOST_TUPLES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 27
+"""Of the tuples of one combination."""
 _TUPLES_A_STEP: Final = 16
 """Searched in the time that an expression takes to be made."""
 
@@ -178,7 +179,7 @@ class ProductSearch:
             arena.spend(1 + (self._len - before) // _TUPLES_A_STEP)
             if verdict == _LACKS_ROW:
                 parts.build(lacking, arena)
-            elif verdict == _LACKS_ROOM and self._len >= _MOST_TUPLES:
+            elif verdict == _LACKS_ROOM and 2 * self.nbytes > _MOST_BYTES:
                 raise FuelError("the constraint combines too many languages")
             elif verdict == _LACKS_ROOM:
                 self._tuples = _larger(self._tuples, self._len)
