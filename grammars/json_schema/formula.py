@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum, IntFlag
+from enum import IntEnum
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from grammars.json_schema.documents import Node, Resource
 
 
-class Kind(IntFlag):
-    """What a JSON value can be, told apart by its first byte."""
+class Kind(IntEnum):
+    """What a JSON value can be, told apart by its first byte. Sets of kinds are sums of them."""
 
     NULL = 1
     FALSE = 2
@@ -28,14 +29,11 @@ class Kind(IntFlag):
     ARRAY = 64
 
 
-EVERY_KIND: Final = Kind(127)
-
-
 @dataclass(frozen=True, slots=True)
 class Kinds:
     """The value is of one of some kinds. This assertion alone is about all values."""
 
-    kinds: Kind
+    kinds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +145,8 @@ _KIND_OF: Final[dict[type, Kind]] = {
 }
 
 
-class Op(Enum):
-    TRUE = "true"
-    FALSE = "false"
-    AND = "and"
-    OR = "or"
-    NOT = "not"
-    ASSERT = "assert"
-    SCHEMA = "schema"
+class Op(IntEnum):
+    TRUE, FALSE, AND, OR, NOT, ASSERT, SCHEMA = range(7)
 
 
 Scope = tuple[Resource, ...]
@@ -178,10 +170,11 @@ class Formula:
 
     def __repr__(self) -> str:
         inner = self.assertion if self.op is Op.ASSERT else self.schema if self.op is Op.SCHEMA else self.args
-        return f"{self.op.value}({inner})" if self.args or inner else self.op.value
+        name = self.op.name.lower()
+        return f"{name}({inner})" if self.args or inner else name
 
-    def __lt__(self, other: Formula) -> bool:
-        return self.number < other.number
+
+_BY_NUMBER: Final = attrgetter("number")
 
 
 class Formulas:
@@ -251,7 +244,7 @@ class Formulas:
             return members.pop()
         if any(part.op is Op.NOT and part.args[0] in members for part in members):
             return final
-        return self._formula(op, tuple(sorted(members)))
+        return self._formula(op, tuple(sorted(members, key=_BY_NUMBER)))
 
     def _formula(self, op: Op, args: tuple[Formula, ...], content: Any = None) -> Formula:
         key = (op, args or content)

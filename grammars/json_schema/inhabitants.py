@@ -7,9 +7,6 @@ search is made again with what it has found, until it finds nothing new.
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-
 from grammars.json_schema.arrays import Arrays
 from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind, Op
@@ -28,7 +25,7 @@ class Inhabited:
         self.objects = Objects(values, self.splitter, self, order)
         self.arrays = Arrays(values, self.splitter, self, Literals(values))
         self._known: dict[Formula, bool] = {self._formulas.true: True, self._formulas.false: False}
-        self._kinds: dict[Formula, Kind] = {}
+        self._kinds: dict[Formula, int] = {}
         self._open: set[Formula] = set()
         self._num_found = 0
 
@@ -59,12 +56,11 @@ class Inhabited:
             if not outermost:
                 return False
 
-    def kinds(self, formula: Formula) -> Kind:
+    def kinds(self, formula: Formula) -> int:
         """The kinds of which there is a value as the formula asks."""
         found = self._kinds.get(formula)
         if found is None:
-            kinds = (kind for kind in Kind if self._has_kind(formula, kind))
-            found = self._kinds[formula] = reduce(or_, kinds, Kind(0))
+            found = self._kinds[formula] = sum(kind for kind in Kind if self._has_kind(formula, kind))
         return found
 
     def _search(self, formula: Formula) -> bool:

@@ -209,12 +209,12 @@ class JsonPhases:
 
     def _value_readings(self, formulas: tuple[Formula, ...], turn: Turn) -> tuple[Reading, ...]:
         """What a value may begin with, or for a number all of it."""
-        kinds = Kind(0)
+        kinds = 0
         numbers: list[tuple[int, int]] = []
         for i, formula in enumerate(formulas):
             found = self._inhabited.kinds(formula)
             kinds |= found
-            if Kind.NUMBER in found:
+            if found & Kind.NUMBER:
                 numbers.append((self._values.numbers(formula), FIRST_NUMBER + i))
         return self._syntax.value(kinds, tuple(numbers), turn)
 

@@ -222,19 +222,20 @@ class Reader:
 
     def assertions(self, keywords: Keywords, scope: Scope) -> Iterator[Formula]:
         """All but the applicators in place, and `not` with them."""
+        values = keywords.values
         for keyword, read in self._assertion_readers.items():
-            if keyword in keywords:
-                yield read(keywords.get(keyword), keywords.pointer(keyword), keywords)
-        if "not" in keywords:
+            if keyword in values:
+                yield read(values[keyword], keywords.pointer(keyword), keywords)
+        if "not" in values:
             yield self.formulas.complement(self.child(keywords.node, scope, "not"))
-        if not _OBJECT.isdisjoint(keywords.values):
+        if not _OBJECT.isdisjoint(values):
             yield self.formulas.holds(self._object_assertion(keywords, scope))
         if self._only_listed and (key := _discriminator(keywords)) is not None:
             self.narrowed[keywords.pointer("discriminator")] = f"The property {key!r} is always generated."
             yield self.has(key)
-        if not _ARRAY.isdisjoint(keywords.values):
+        if not _ARRAY.isdisjoint(values):
             yield self.formulas.holds(self._array_assertion(keywords, scope))
-        if "contains" in keywords:
+        if "contains" in values:
             yield self.formulas.holds(self.contains(keywords, scope))
 
     @cached_property
@@ -263,7 +264,7 @@ class Reader:
 
     def _type(self, value: str | list[str], pointer: str, keywords: Keywords) -> Formula:
         names = [value] if isinstance(value, str) else value
-        kinds = Kind(0)
+        kinds = 0
         for name in names:
             kinds |= _KINDS[name]
         only_kinds = self.formulas.holds(Kinds(kinds))
@@ -273,7 +274,7 @@ class Reader:
 
     def one_of(self, values: Iterable[Any], pointer: str) -> Formula:
         """The value is equal to one of some values."""
-        kinds, words, numbers = Kind(0), set[str](), set[Decimal]()
+        kinds, words, numbers = 0, set[str](), set[Decimal]()
         parts: list[Formula] = []
         for value in values:
             match value:

@@ -121,16 +121,14 @@ class Syntax:
         """The closing bracket of an array."""
         return (Reading(self._arena.concat(self._spaces.around, self._arena.literal(b"]")), CLOSE),)
 
-    def value(self, kinds: Kind, numbers: tuple[tuple[int, int], ...], turn: Turn) -> tuple[Reading, ...]:
+    def value(self, kinds: int, numbers: tuple[tuple[int, int], ...], turn: Turn) -> tuple[Reading, ...]:
         """What values of some kinds begin with, all of them where they are no strings, objects or arrays."""
         key = (kinds, numbers, turn)
         found = self._values.get(key)
         if found is None:
             concat, literal, mark = self._arena.concat, self._arena.literal, self._marks[turn]
             readings = [
-                Reading(concat(mark, literal(text)), tag)
-                for kind, text, tag in (*_LITERALS, *_OPENING)
-                if kind in kinds
+                Reading(concat(mark, literal(text)), tag) for kind, text, tag in (*_LITERALS, *_OPENING) if kinds & kind
             ]
             readings += [Reading(concat(mark, expr), tag, eager=False) for expr, tag in numbers]
             found = self._values[key] = tuple(readings)

@@ -35,7 +35,7 @@ class Values:
             case Op.ASSERT:
                 assertion = formula.assertion
                 if isinstance(assertion, Kinds):
-                    return self.formulas.true if kind in assertion.kinds else self.formulas.false
+                    return self.formulas.true if assertion.kinds & kind else self.formulas.false
                 return formula if kind_of(assertion) is kind else self.formulas.true
         key = (formula, kind)
         found = self._restricted.get(key)
