@@ -75,15 +75,20 @@ class CharCounts:
     def is_easy(self, expr: int) -> bool:
         """Whether `least` is found without looking at much. Raises FuelError."""
         spot = (expr, BETWEEN)
-        return spot in self._best or self._ends(expr) or self._search(spot, _MOST_SEARCHED)
+        return spot in self._best or self._ends(expr) or self._search(spot, 1, _MOST_SEARCHED)
 
-    def least(self, expr: int, place: int = BETWEEN) -> int:
-        """The fewest characters that begin before the string can end. Raises FuelError."""
-        if place == BETWEEN and self._ends(expr):
-            return 0
+    def least(self, expr: int, place: int = BETWEEN, floor: int = 0) -> int:
+        """The fewest characters that begin before the string can end, known not to be below `floor`. Raises FuelError.
+
+        Where they are no more than that, they are found without a look at all other ways.
+        """
         spot = (expr, place)
         if spot not in self._best:
-            self._search(spot)
+            if place == BETWEEN:
+                if self._ends(expr):
+                    return 0
+                floor = max(floor, 1)
+            self._search(spot, floor)
         return self._best[spot][0]
 
     def shortest(self, expr: int, place: int = BETWEEN) -> bytes:
@@ -103,6 +108,12 @@ class CharCounts:
             text += spelling
             place = BETWEEN
         return bytes(text), expr
+
+    def _known_least(self, spot: Spot) -> int | None:
+        """What `least` gives, where it is known; None elsewhere."""
+        if spot in self._best:
+            return self._best[spot][0]
+        return 0 if spot[1] == BETWEEN and self._ends(spot[0]) else None
 
     def _char(self, spot: Spot) -> tuple[bytes, int]:
         """The rest of a character, or one, and what is left then."""
@@ -126,35 +137,32 @@ class CharCounts:
                 if after != _OUTSIDE and (both := mask & among):
                     yield first_of(both & _LETTERS or both), (target, after)
 
-    def _search(self, start: Spot, most: int | None = None) -> bool:
-        """Breadth first by characters; every spot on the way is known then. False after more than `most` spots."""
+    def _search(self, start: Spot, floor: int, most: int | None = None) -> bool:
+        """Breadth first by characters; every spot on the way is known then. False after more than `most` spots.
+
+        There are not fewer than `floor` characters.
+        """
         came: dict[Spot, tuple[Spot, int]] = {}
         waiting, known = deque([(0, start)]), {start: 0}
         best: tuple[int, Spot] | None = None
         while waiting:
             count, spot = waiting.popleft()
-            if best is not None and count >= best[0]:
+            if best is not None and best[0] <= max(count, floor):
                 break
             if count > known[spot]:
                 continue
             self._arena.spend(1)
             if most is not None and len(known) > most:
                 return False
-            if spot[1] == BETWEEN and self._ends(spot[0]):
-                best = (count, spot)
-                break
-            if spot in self._best:
-                if best is None or count + self._best[spot][0] < best[0]:
-                    best = (count + self._best[spot][0], spot)
-                continue
             for byte, after in self._after(spot):
                 further = count + (spot[1] == BETWEEN)
                 if further < known.get(after, further + 1):
                     known[after], came[after] = further, (spot, byte)
-                    if further == count:
-                        waiting.appendleft((further, after))
-                    else:
-                        waiting.append((further, after))
+                    rest = self._known_least(after)
+                    if rest is None:
+                        (waiting.appendleft if further == count else waiting.append)((further, after))
+                    elif best is None or further + rest < best[0]:
+                        best = further + rest, after
         assert best is not None, "a string that can begin can end"
         total, spot = best
         while spot != start:

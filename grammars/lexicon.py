@@ -69,16 +69,19 @@ class Lexicon:
         """Memory of all lexemes; an estimate."""
         return self.rows.nbytes + self.facts.nbytes + 400 * len(self._readings)
 
-    def lexeme(self, readings: tuple[Reading, ...]) -> int:
-        """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone."""
+    def lexeme(self, readings: tuple[Reading, ...], floor: int = 0) -> int:
+        """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone.
+
+        Of that, no fewer than `floor` characters are known to begin before it can end.
+        """
         key = tuple(sorted(set(readings)))
         made = self._ids.get(key)
-        return self._new(key) if made is None else made
+        return self._new(key, floor) if made is None else made
 
-    def _new(self, key: tuple[Reading, ...]) -> int:
+    def _new(self, key: tuple[Reading, ...], floor: int) -> int:
         ended = [reading for reading in key if self.arena.accepts(reading.expr)]
         is_counted = bool(key) and key[0].place != UNCOUNTED and not ended
-        rest = self.counts.least(key[0].expr, key[0].place) if is_counted else 0
+        rest = self.counts.least(key[0].expr, key[0].place, floor) if is_counted else 0
         made = self._ids.setdefault(key, len(self._readings))  # others may have been let in meanwhile
         if made < len(self._readings):
             return made
@@ -135,9 +138,10 @@ class Lexicon:
         for reading in readings:
             ways = _read_along(ways, reading, self.arena.edges(reading.expr))
         row = np.full(256, DEAD, np.int32)
+        floor = int(self.facts[lexeme, REST] - self.facts[lexeme, BOUNDARY])
         for mask, left in ways:
             if left:
-                row[bytes_of(mask)] = self.lexeme(tuple(left))
+                row[bytes_of(mask)] = self.lexeme(tuple(left), floor)
         self.rows[lexeme] = row
         loops = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if loops & LETTERS:

@@ -28,30 +28,23 @@ class MachineCursor(PatientCursor["MachineView"]):
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:
             return self._view.end_row
-        view = self._view
-        if self._text is None and not (self._used and self._used[-1]):
-            plain = view.plain_rows.get(self._state)
-            if plain is not None:
-                return plain
+        view, is_fresh = self._view, self._text is None and not any(self._used)
+        if is_fresh or (self._text is None and not self._used[-1]):
+            known = (view.fresh_rows if is_fresh else view.plain_rows).get(self._state)
+            if known is not None:
+                return known
         where = self._state, self._used, self._text
-        struck = view.struck_rows.get(where)
-        if struck is None:
+        row = view.struck_rows.get(where)
+        if row is None:
             with view.patient(patience):
-                struck = self._without_repeating()
-            view.keep_struck(where, struck)
-        return struck
-
-    def _without_repeating(self) -> MaskRow:
-        """The row of the state without the tokens behind which a text would have come twice."""
-        row = self._view.mask_row(self._state)
-        repeating = np.array(self._repeating(row), np.int64)
-        if not len(repeating):
-            return row
-        kept = row.copy()
-        bits = (np.uint32(1) << (repeating % 32).astype(np.uint32)).view(np.int32)
-        np.bitwise_and.at(kept, repeating // 32, ~bits)
-        kept.flags.writeable = False
-        return kept
+                row = view.mask_row(self._state)
+                repeating = self._repeating(row)
+            if is_fresh and not repeating:
+                view.fresh_rows[self._state] = row
+            else:
+                row = _struck(row, repeating)
+                view.keep_struck(where, row)
+        return row
 
     @property
     def plain_state(self) -> int | None:
@@ -79,6 +72,8 @@ class MachineCursor(PatientCursor["MachineView"]):
     def _repeating(self, row: MaskRow) -> list[int]:
         """Allowed tokens behind which a text that must be distinct would have come twice."""
         view, text, used = self._view, self._text, self._used
+        if text is None and not any(used):
+            return view.repeating_alone(self._state, row)
         if text is None:
             wholes = view.whole_texts(self._state, row).items()
             found = [token_id for token_id, words in wholes if words is None or _is_used(used, words)]
@@ -116,6 +111,17 @@ class MachineCursor(PatientCursor["MachineView"]):
             return True
         state, used, text = after
         return text is not None and self._view.is_exhausted(state, text, used[-1])
+
+
+def _struck(row: MaskRow, token_ids: list[int]) -> MaskRow:
+    """A row without some tokens."""
+    if not token_ids:
+        return row
+    struck, kept = np.array(token_ids, np.int64), row.copy()
+    bits = (np.uint32(1) << (struck % 32).astype(np.uint32)).view(np.int32)
+    np.bitwise_and.at(kept, struck // 32, ~bits)
+    kept.flags.writeable = False
+    return kept
 
 
 def _is_used(used: Used, words: tuple[tuple[int, str], ...]) -> bool:

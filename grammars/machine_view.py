@@ -83,6 +83,8 @@ class MachineView(PatientView):
         self.machine, self._masks, self._arena, self._lock = machine, masks, arena, lock
         self.plain_rows: dict[int, MaskRow] = {}
         """By state, rows from which nothing is ever struck where no text must differ from others."""
+        self.fresh_rows: dict[int, MaskRow] = {}
+        """By state, rows from which nothing is struck before any text was read that others must differ from."""
         self.struck_rows: dict[tuple[int, Used, bytes | None], MaskRow] = {}
         """By where cursors stood of late, where that matters, their rows."""
         self._struck_bytes = 0
@@ -168,7 +170,7 @@ class MachineView(PatientView):
             return self.machine.known_steps(state)
 
     def known_row(self, state: int) -> MaskRow | None:
-        return self.plain_rows.get(state)
+        return self.fresh_rows.get(state)
 
     def forced(self, state: int) -> bytes:
         run, machine = bytearray(), self.machine
@@ -213,7 +215,12 @@ class MachineView(PatientView):
     def _note_whole(self, state: int, row: MaskRow, known: tuple[int, ...]) -> None:
         self._with_whole_text[state] = known
         if not known:
-            self.plain_rows[state] = row
+            self.plain_rows[state] = self.fresh_rows[state] = row
+
+    def repeating_alone(self, state: int, row: MaskRow) -> list[int]:
+        """The tokens of a state's row in which a text that must be distinct comes twice, whatever was read before."""
+        four = self.vocabulary.with_four_quotes
+        return [token_id for token_id in four.ids[four.allowed(row)].tolist() if self._wholes(state, token_id) is None]
 
     def whole_texts(self, state: int, row: MaskRow) -> dict[int, _Whole]:
         """By token of `with_whole_text`, the texts that begin and end in it, if none was begun before."""

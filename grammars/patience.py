@@ -75,7 +75,7 @@ class PatientView(ABC):
 
     @abstractmethod
     def known_row(self, state: int) -> MaskRow | None:
-        """The mask row of a state if it is built, and holds whatever was read before."""
+        """The mask row of a state if it is built, and holds where a cursor tells of it as its `plain_state`."""
 
     @abstractmethod
     def mask_row(self, state: int) -> MaskRow:

@@ -111,6 +111,11 @@ class Vocabulary:
         return np.frombuffer(b"".join(texts), np.uint8), ends
 
     @cached_property
+    def with_four_quotes(self) -> TokenSet:
+        """The tokens with four quotation marks and more: in JSON two strings may begin and end in them."""
+        return TokenSet.of(i for i, token in enumerate(self.tokens) if token.count(b'"') > 3)
+
+    @cached_property
     def with_inner_quote(self) -> TokenSet:
         """The tokens that go on behind a quotation mark: in JSON a string may begin in them."""
         return TokenSet.of(i for i, token in enumerate(self.tokens) if b'"' in token[:-1])
@@ -126,7 +131,8 @@ class Vocabulary:
 
     def prepare(self) -> None:
         """Finds out at once what otherwise is found out when first asked for, which may be in the midst of a text."""
-        _ = self.subtrees, self.byte_ids, self.texts_with_two_quotes, self.with_inner_quote, self.end_row
+        _ = self.subtrees, self.byte_ids, self.texts_with_two_quotes, self.with_four_quotes
+        _ = self.with_inner_quote, self.end_row
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, size: int | None = None) -> Vocabulary:

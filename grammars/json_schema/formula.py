@@ -29,6 +29,8 @@ class Kind(IntEnum):
     ARRAY = 64
 
 
+ALL_KINDS: Final = sum(Kind)
+
 @dataclass(frozen=True, slots=True)
 class Kinds:
     """The value is of one of some kinds. This assertion alone is about all values."""

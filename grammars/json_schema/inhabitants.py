@@ -7,6 +7,8 @@ search is made again with what it has found, until it finds nothing new.
 
 from __future__ import annotations
 
+from typing import Final
+
 from grammars.json_schema.arrays import Arrays
 from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind, Op
@@ -14,6 +16,8 @@ from grammars.json_schema.objects import Objects
 from grammars.json_schema.threads import Splitter
 from grammars.json_schema.values import Values
 from grammars.spec import PropertyOrder
+
+_KINDS: Final = tuple(Kind)
 
 
 class Inhabited:
@@ -60,11 +64,15 @@ class Inhabited:
         """The kinds of which there is a value as the formula asks."""
         found = self._kinds.get(formula)
         if found is None:
-            found = self._kinds[formula] = sum(kind for kind in Kind if self._has_kind(formula, kind))
+            found = self._kinds[formula] = sum(each for each in self._possible(formula) if self._has_kind(formula, each))
         return found
 
     def _search(self, formula: Formula) -> bool:
-        return any(self._has_kind(formula, kind) for kind in Kind)
+        return any(self._has_kind(formula, each) for each in self._possible(formula))
+
+    def _possible(self, formula: Formula) -> list[Kind]:
+        possible = self._values.kinds(formula)
+        return [kind for kind in _KINDS if possible & kind]
 
     def _has_kind(self, formula: Formula, kind: Kind) -> bool:
         restricted = self._values.restricted(formula, kind)

@@ -6,8 +6,11 @@ the same value. That ends unless a schema applies itself to the same value, whic
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_, or_
+
 from grammars.json_schema.formats import FORMATS, format_tree
-from grammars.json_schema.formula import Formula, Kind, Kinds, Op, StringAssertion, kind_of
+from grammars.json_schema.formula import ALL_KINDS, Assertion, Formula, Kind, Kinds, Op, StringAssertion, kind_of
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.numbers import Set, TooManyRangesError, number_set
 from grammars.json_schema.reading import Reader, within_schema
@@ -22,6 +25,7 @@ class Values:
         self.reader, self.formulas, self.arena = reader, reader.formulas, lexis.arena
         self.text_algebra, self.key_algebra = lexis.strings(escapes)
         self.number_algebra = lexis.numbers(max_digits)
+        self._kinds: dict[Formula, int] = {}
         self._restricted: dict[tuple[Formula, Kind], Formula] = {}
         self._open: set[Formula] = set()
         self._texts: dict[tuple[Formula, bool], Texts] = {}
@@ -37,6 +41,8 @@ class Values:
                 if isinstance(assertion, Kinds):
                     return self.formulas.true if assertion.kinds & kind else self.formulas.false
                 return formula if kind_of(assertion) is kind else self.formulas.true
+        if not self.kinds(formula) & kind:
+            return self.formulas.false
         key = (formula, kind)
         found = self._restricted.get(key)
         if found is None:
@@ -53,14 +59,42 @@ class Values:
             case Op.NOT:
                 return self.formulas.complement(self.restricted(formula.args[0], kind))
             case _:
-                if formula in self._open:
-                    message = "This schema applies itself to the same value, without end."
-                    raise GrammarError("invalid_schema", message, pointer=formula.schema[0].pointer)
-                self._open.add(formula)
-                try:
-                    return self.restricted(self.reader.look_inside(formula), kind)
-                finally:
-                    self._open.discard(formula)
+                return self.restricted(self.reader.look_inside(formula), kind)
+
+    def kinds(self, formula: Formula) -> int:
+        """The kinds that a formula does not exclude by asking for others. Raises GrammarError."""
+        match formula.op:
+            case Op.TRUE:
+                return ALL_KINDS
+            case Op.FALSE:
+                return 0
+            case Op.ASSERT:
+                return _kinds_of(formula.assertion)
+        found = self._kinds.get(formula)
+        if found is None:
+            self.arena.spend(1)
+            found = self._kinds[formula] = self._find_kinds(formula)
+        return found
+
+    def _find_kinds(self, formula: Formula) -> int:
+        match formula.op:
+            case Op.AND:
+                return reduce(and_, map(self.kinds, formula.args))
+            case Op.OR:
+                return reduce(or_, map(self.kinds, formula.args))
+            case Op.NOT:
+                (inner,) = formula.args
+                self.kinds(inner)  # which finds schemas that apply themselves
+                is_of_kinds = inner.op is Op.ASSERT and isinstance(inner.assertion, Kinds)
+                return ALL_KINDS & ~_kinds_of(inner.assertion) if is_of_kinds else ALL_KINDS
+        if formula in self._open:
+            message = "This schema applies itself to the same value, without end."
+            raise GrammarError("invalid_schema", message, pointer=formula.schema[0].pointer)
+        self._open.add(formula)
+        try:
+            return self.kinds(self.reader.look_inside(formula))
+        finally:
+            self._open.discard(formula)
 
     def admits(self, formula: Formula, kind: Kind) -> bool:
         """Whether null, or false, or true, is as the formula asks."""
@@ -137,6 +171,10 @@ class Values:
         except TooManyRangesError:
             message = "The numbers allowed by this schema fall into too many ranges."
             raise GrammarError("unsupported_schema", message, pointer="") from None
+
+
+def _kinds_of(assertion: Assertion) -> int:
+    return assertion.kinds if isinstance(assertion, Kinds) else ALL_KINDS
 
 
 def _tried_in_turn(texts: Texts) -> float:
