@@ -64,7 +64,8 @@ class Inhabited:
         """The kinds of which there is a value as the formula asks."""
         found = self._kinds.get(formula)
         if found is None:
-            found = self._kinds[formula] = sum(each for each in self._possible(formula) if self._has_kind(formula, each))
+            possible = self._possible(formula)
+            found = self._kinds[formula] = sum(kind for kind in possible if self._has_kind(formula, kind))
         return found
 
     def _search(self, formula: Formula) -> bool:

@@ -121,6 +121,7 @@ class Reader:
         """By pointer of a keyword, or of where it would stand: what is not written though it would be valid."""
         self._assert_format = assert_format
         self._read: dict[Formula, Formula] = {}
+        self._of_type: dict[str, Formula] = {}
         self.root = self._schema(documents.root, ())
 
     def keywords(self, node: Node) -> Keywords:
@@ -415,11 +416,21 @@ class Reader:
     def _schema(self, node: Node, scope: Scope) -> Formula:
         self._spend(_STEPS_OF_SUBSCHEMA)
         if not self._each_alone and isinstance(node.value, dict) and _is_brief(node.value, node.resource.shapes):
-            return self.formulas.all_of(self.assertions(self.keywords(node), scope))
+            return self._brief(node, scope)
         resource = node.resource
         if (resource.dynamic_anchors or resource.recursive_anchor) and resource not in scope:
             scope = (*scope, resource)
         return self.formulas.schema(node, scope)
+
+    def _brief(self, node: Node, scope: Scope) -> Formula:
+        """What a schema asks for that asks for nothing but one type is kept: it is what most of them ask for."""
+        keywords = self.keywords(node)
+        name = keywords.get("type")
+        if len(keywords.values) != 1 or not isinstance(name, str):
+            return self.formulas.all_of(self.assertions(keywords, scope))
+        if name not in self._of_type:
+            self._of_type[name] = self.formulas.all_of(self.assertions(keywords, scope))
+        return self._of_type[name]
 
 
 def _is_brief(keywords: Iterable[str], known: Container[str]) -> bool:
