@@ -133,10 +133,12 @@ class Lexicon:
         """Fills the row of a lexeme. Raises FuelError."""
         if self.rows[lexeme, 0] != UNKNOWN:
             return
-        readings = self._readings[lexeme]
+        alike: dict[tuple[int, int], list[Reading]] = {}  # dozens of readings often are of few expressions
+        for reading in self._readings[lexeme]:
+            alike.setdefault((reading.expr, reading.place), []).append(reading)
         ways: list[tuple[ByteSet, list[Reading]]] = [(ALL_BYTES, [])]
-        for reading in readings:
-            ways = _read_along(ways, reading, self.arena.edges(reading.expr))
+        for (expr, place), readings in alike.items():
+            ways = _read_along(ways, readings, place, self.arena.edges(expr))
         row = np.full(256, DEAD, np.int32)
         floor = int(self.facts[lexeme, REST] - self.facts[lexeme, BOUNDARY])
         for mask, left in ways:
@@ -162,17 +164,16 @@ class Lexicon:
 
 
 def _read_along(
-    ways: list[tuple[ByteSet, list[Reading]]], reading: Reading, edges: Iterable[tuple[ByteSet, int]]
+    ways: list[tuple[ByteSet, list[Reading]]], readings: list[Reading], place: int, edges: Iterable[tuple[ByteSet, int]]
 ) -> list[tuple[ByteSet, list[Reading]]]:
-    """What bytes leave of some readings, and of one more."""
-    _, tag, eager, place = reading
+    """What bytes leave of some readings, and of more that are of one expression and at one place."""
     made, others = list[tuple[ByteSet, list[Reading]]](), ALL_BYTES
     for mask, expr in edges:
         others &= ~mask
         for left_place, among in [(UNCOUNTED, ALL_BYTES)] if place == UNCOUNTED else STEPS_BY_PLACE[place]:
             if both := mask & among:
-                left = Reading(expr, tag, eager, left_place)
-                made += [(met, [*before, left]) for bytes_in, before in ways if (met := bytes_in & both)]
+                left = [Reading(expr, tag, eager, left_place) for _, tag, eager, _ in readings]
+                made += [(met, [*before, *left]) for bytes_in, before in ways if (met := bytes_in & both)]
     return made + [(met, before) for bytes_in, before in ways if (met := bytes_in & others)]
 
 

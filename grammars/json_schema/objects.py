@@ -557,9 +557,19 @@ class _Completion:
 
     def found(self) -> Members | None:
         needed = self._with_required({})
-        if needed is None or any(self._refuted(needed, [each]) is None for each in self._negative):
-            return None  # each fails alone, or they are not tried together, in all ways
+        if needed is None or not self._may_fail_alone():
+            return None
         return self._refuted(needed, self._negative)
+
+    def _may_fail_alone(self) -> bool:
+        """Whether each claim that must fail may, were it the only one. Else they are not tried together, in all ways."""
+        claims = self._conjunction.claims
+        negative = [claim for claim in claims if not claim.positive]
+        if len(negative) < 2:
+            return True
+        certain = claims.difference(negative)
+        alone = (Conjunction(certain | {claim}, frozenset()) for claim in negative)
+        return all(self._objects._is_live(each, self._universe, self._place) for each in alone)
 
     def _with_required(self, members: Members) -> Members | None:
         """The members and all that are required with them; None where one of these cannot be had."""
