@@ -2,8 +2,11 @@
 
 Expressions are hash-consed: equal ones have the same id, a small integer, so an id is also a state of a deterministic
 automaton, whose transitions are derivatives (Brzozowski 1964; Owens, Reppy, Turon 2009, "Regular-expression
-derivatives re-examined", whose approximate derivative classes are used here). Counted repeats stay counted, so that
-`(a{1,1000}){1,1000}` is three nodes, and only the counts that a text reaches are ever made.
+derivatives re-examined"). All derivatives of an expression are made at once out of those of its parts, which are kept,
+each with the bytes that lead to it (as the transition regexes of Stanford, Veanes, Bjorner 2021, "Symbolic Boolean
+derivatives for efficiently solving extended regular expression constraints"): so the work is as much as there are
+different ones, not as there are bytes to be told apart. Counted repeats stay counted, so that `(a{1,1000}){1,1000}` is
+three nodes, and only the counts that a text reaches are ever made.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, reduce
-from operator import or_
 from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
@@ -42,6 +44,8 @@ _STEPS_BETWEEN_PAUSES: Final = 200
 
 ByteSet = int
 """Bit `b` is set where byte `b` is in the set."""
+Ways = tuple[tuple[ByteSet, int], ...]
+"""Expressions, each with the bytes that lead to it; no expression and no byte is there twice."""
 
 
 class Automaton(Protocol):
@@ -123,9 +127,8 @@ class ByteRegexes:
         self._positive: list[bool] = []
         self._length: list[int] = []
         """For each expression a guess at the bytes of a short match: too many for what one text may match at once."""
-        self._classes: dict[int, tuple[ByteSet, ...]] = {}
-        self._derivatives: dict[tuple[int, int], int] = {}
-        self._edges: dict[int, tuple[tuple[ByteSet, int], ...]] = {}
+        self._ways: dict[int, Ways] = {}
+        self._edges: dict[int, Ways] = {}
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
         self._finite: dict[int, bool] = {}
         self._wholes: set[int] = set()
@@ -155,7 +158,7 @@ class ByteRegexes:
     @property
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
-        sizes = (110, self._nodes), (110, self._derivatives), (400, self._edges), (110, self._classes), (50, self._live)
+        sizes = (110, self._nodes), (400, self._ways), (100, self._edges), (50, self._live)
         combined = 200 * len(self._combined)
         searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
         grown = sum(automaton.nbytes for automaton in self._growing)
@@ -309,30 +312,31 @@ class ByteRegexes:
 
     def derivative(self, expr: int, byte: int) -> int:
         """What may follow `byte` in a match of `expr`. Not yet cut where nothing can match any more: see `step`."""
-        made = self._derivatives.get((expr, byte))
-        if made is None:
-            of_class = next(mask for mask in self.classes(expr) if mask >> byte & 1)
-            made = self._derivatives[expr, byte] = self._derive(expr, first_of(of_class))
-        return made
+        return next((target for mask, target in self.ways(expr) if mask >> byte & 1), NOTHING)
 
     def step(self, expr: int, byte: int) -> int:
         """The state after one more byte: `NOTHING`, or an expression that some text matches."""
         return next((target for mask, target in self.edges(expr) if mask >> byte & 1), NOTHING)
 
-    def edges(self, expr: int) -> tuple[tuple[ByteSet, int], ...]:
-        """The states after one more byte, without `NOTHING`, each with the bytes that lead there."""
+    def edges(self, expr: int) -> Ways:
+        """The states after one more byte, without `NOTHING`."""
         edges = self._edges.get(expr)
         if edges is None:
-            masks: dict[int, ByteSet] = {}
+            ways = self.ways(expr)
             head = self._nodes[expr][1] if self._nodes[expr][0] == _CONCAT and expr != EMPTY else expr
-            for mask in self.classes(expr):
-                target = self._derive(expr, first_of(mask))
-                if head in self._placed:
+            if head in self._placed:
+                for mask, _ in ways:
                     self._place_after(head, first_of(mask))
-                if target and self.is_live(target):
-                    masks[target] = masks.get(target, 0) | mask
-            edges = self._edges[expr] = tuple((mask, target) for target, mask in masks.items())
+            live = tuple(way for way in ways if self.is_live(way[1]))
+            edges = self._edges[expr] = ways if len(live) == len(ways) else live
         return edges
+
+    def ways(self, expr: int) -> Ways:
+        """The derivatives of an expression but for `NOTHING`."""
+        ways = self._ways.get(expr)
+        if ways is None:
+            ways = self._ways[expr] = _merged(self._new_ways(expr))
+        return ways
 
     def row(self, expr: int) -> NDArray[np.int32]:
         """[256] int32: `step` for every byte."""
@@ -421,13 +425,6 @@ class ByteRegexes:
             else:
                 known[here] = kind not in (_NOT, _FOREIGN) and all(each) and (kind != _REPEAT or rest[2] >= 0)
         return known[expr]
-
-    def classes(self, expr: int) -> tuple[ByteSet, ...]:
-        """A partition of the bytes; those of one set have the same derivative."""
-        found = self._classes.get(expr)
-        if found is None:
-            found = self._classes[expr] = self._partition(expr)
-        return found
 
     # ---- inside
 
@@ -524,39 +521,57 @@ class ByteRegexes:
             begin = end
         return self.union(*parts)
 
-    def _partition(self, expr: int) -> tuple[ByteSet, ...]:
+    def _new_ways(self, expr: int) -> Iterable[tuple[ByteSet, int]]:
+        """The derivatives by the bytes of disjoint sets; an expression may be there more than once, `NOTHING` too."""
+        self.spend(1)
         kind, *rest = self._nodes[expr]
         match kind:
-            case _ if expr in (NOTHING, EMPTY, ALL):
-                return (ALL_BYTES,)
+            case _ if expr in (NOTHING, EMPTY):
+                return ()
             case 0:
-                others = ALL_BYTES & ~rest[0]
-                return (rest[0], others) if others else (rest[0],)
-            case 1 if not self._nullable[rest[0]]:
-                return self.classes(rest[0])
-            case 5 | 4:
-                return self.classes(rest[0])
+                return [(rest[0], EMPTY)]
+            case 1:
+                head, tail = rest
+                first = [(mask, self._append(after, tail)) for mask, after in self.ways(head)]
+                return self._side_by_side(_UNION, [first, self.ways(tail)]) if self._nullable[head] else first
+            case 2 | 3:
+                return self._side_by_side(kind, map(self.ways, rest))
+            case 4:
+                ways = self.ways(rest[0])
+                others = ALL_BYTES & ~sum(mask for mask, _ in ways)
+                return [*((mask, self.complement(after)) for mask, after in ways), (others, ALL)]
             case 6:
                 automaton, state = self._foreign_states[rest[0]]
-                return automaton.classes(state)
-            case 3:
-                dead = reduce(or_, map(self._dead, rest))
-                living = (tuple(live for mask in self.classes(part) if (live := mask & ~dead)) for part in rest)
-                return (*reduce(_refined, living), dead) if dead else reduce(_refined, living)
+                after = ((mask, automaton.step(state, first_of(mask))) for mask in automaton.classes(state))
+                return [(mask, self.automaton(automaton, target)) for mask, target in after if target is not None]
             case _:
-                return reduce(_refined, (self.classes(part) for part in rest))
+                body, least, most = rest
+                left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
+                return [(mask, self._append(after, left)) for mask, after in self.ways(body)]
 
-    def _dead(self, expr: int) -> ByteSet:
-        """The bytes with which, as its form tells, no match of an expression begins."""
-        classes = self.classes(expr)
-        return sum(mask for mask in classes if self._derive(expr, first_of(mask)) == NOTHING)
+    def _side_by_side(self, kind: int, parts: Iterable[Iterable[tuple[ByteSet, int]]]) -> list[tuple[ByteSet, int]]:
+        """The derivatives of a union or an intersection, given those of its parts."""
+        regions: list[tuple[ByteSet, tuple[int, ...]]] = [(ALL_BYTES, ())]
+        for ways in parts:
+            self.spend(1)
+            made, others = list[tuple[ByteSet, tuple[int, ...]]](), ALL_BYTES
+            for mask, after in ways:
+                others &= ~mask
+                made += [(both, (*targets, after)) for among, targets in regions if (both := among & mask)]
+            if kind == _UNION:
+                made += [(both, targets) for among, targets in regions if (both := among & others)]
+            regions = made
+        return [(mask, self._combination(kind, targets)) for mask, targets in regions]
 
-    def _derive(self, expr: int, byte: int) -> int:
-        key = (expr, byte)
-        made = self._derivatives.get(key)
+    def _combination(self, kind: int, operands: tuple[int, ...]) -> int:
+        """The union or intersection of derivatives, of which the same come again and again."""
+        if len(operands) == 1:
+            return operands[0]
+        key = (kind, *operands)
+        made = self._combined.get(key)
         if made is None:
             self.spend(1)
-            made = self._derivatives[key] = self._derived(expr, byte)
+            made = self._combined[key] = (self.union if kind == _UNION else self.intersection)(*operands)
         return made
 
     def _is_within(self, expr: int, whole: int) -> bool:
@@ -624,40 +639,6 @@ class ByteRegexes:
             made |= ends
         return None if starts is None else made
 
-    def _derived(self, expr: int, byte: int) -> int:
-        kind, *rest = self._nodes[expr]
-        match kind:
-            case 0:
-                return EMPTY if rest[0] >> byte & 1 else NOTHING
-            case 1:
-                if expr == EMPTY:
-                    return NOTHING
-                head, tail = rest
-                first = self._append(self._derive(head, byte), tail)
-                return self.union(first, self._derive(tail, byte)) if self._nullable[head] else first
-            case 2 | 3:
-                parts = list[int]()
-                for part in rest:
-                    if (after := self._derive(part, byte)) == NOTHING and kind == _INTER:
-                        return NOTHING
-                    parts.append(after)
-                key = (kind, *parts)  # bytes of several classes often lead to the same
-                made = self._combined.get(key)
-                if made is None:
-                    combined = self.union(*parts) if kind == _UNION else self.intersection(*parts)
-                    made = self._combined[key] = combined
-                return made
-            case 4:
-                return self.complement(self._derive(rest[0], byte))
-            case 6:
-                automaton, state = self._foreign_states[rest[0]]
-                target = automaton.step(state, byte)
-                return NOTHING if target is None else self.automaton(automaton, target)
-            case _:
-                body, least, most = rest
-                left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
-                return self._append(self._derive(body, byte), left)
-
     def _known_live(self, expr: int) -> bool | None:
         return expr != NOTHING if self._positive[expr] else self._nullable[expr] or self._live.get(expr)
 
@@ -702,7 +683,7 @@ class ByteRegexes:
 
     def _place_after(self, expr: int, byte: int) -> None:
         """Has what follows in a search go on there, and not begin one of its own."""
-        after = self._derive(expr, byte)
+        after = self.derivative(expr, byte)
         if after not in self._placed and self._nodes[after][0] in _COMBINING and self._known_live(after) is None:
             search, states = self._placed[expr]
             self._placed[after] = search, search.after(states, byte, self)
@@ -726,8 +707,8 @@ class ByteRegexes:
     def part_row(self, expr: int) -> NDArray[np.int64]:
         """[256] the derivatives by every byte, whether live or not."""
         row = np.zeros(256, np.int64)
-        for mask in self.classes(expr):
-            row[bytes_of(mask)] = self._derive(expr, first_of(mask))
+        for mask, target in self.ways(expr):
+            row[bytes_of(mask)] = target
         return row
 
     def part_facts(self, expr: int) -> tuple[bool, int]:
@@ -741,8 +722,7 @@ class ByteRegexes:
     def _targets(self, expr: int) -> Iterator[int]:
         """The derivatives that may be live: that by a quotation mark, which ends most strings, then shorter ones."""
         others: list[int] = []
-        for mask in sorted(self.classes(expr), key=_lacks_quote):
-            target = self._derive(expr, first_of(mask))
+        for mask, target in sorted(self.ways(expr), key=_lacks_quote):
             if self._live.get(target) is False:
                 continue
             if self._length[target] < self._length[expr] or mask >> 0x22 & 1:
@@ -752,8 +732,16 @@ class ByteRegexes:
         yield from others
 
 
-def _lacks_quote(mask: ByteSet) -> bool:
-    return not mask >> 0x22 & 1
+def _lacks_quote(way: tuple[ByteSet, int]) -> bool:
+    return not way[0] >> 0x22 & 1
+
+
+def _merged(ways: Iterable[tuple[ByteSet, int]]) -> Ways:
+    masks: dict[int, ByteSet] = {}
+    for mask, target in ways:
+        if target != NOTHING and mask:
+            masks[target] = masks.get(target, 0) | mask
+    return tuple((mask, target) for target, mask in masks.items())
 
 
 def _multiplied(least: int, most: int, times: int, most_times: int | None) -> tuple[int, int | None] | None:
@@ -767,11 +755,3 @@ def _multiplied(least: int, most: int, times: int, most_times: int | None) -> tu
         return None
     upper = None if most < 0 or most_times is None else most * most_times
     return least * times, upper
-
-
-def _refined(left: tuple[ByteSet, ...], right: tuple[ByteSet, ...]) -> tuple[ByteSet, ...]:
-    if len(left) == 1 or left == right:
-        return right
-    if len(right) == 1:
-        return left
-    return tuple(both for one in left for other in right if (both := one & other))

@@ -31,6 +31,7 @@ class Kind(IntEnum):
 
 ALL_KINDS: Final = sum(Kind)
 
+
 @dataclass(frozen=True, slots=True)
 class Kinds:
     """The value is of one of some kinds. This assertion alone is about all values."""

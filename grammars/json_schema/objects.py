@@ -562,7 +562,7 @@ class _Completion:
         return self._refuted(needed, self._negative)
 
     def _may_fail_alone(self) -> bool:
-        """Whether each claim that must fail may, were it the only one. Else they are not tried together, in all ways."""
+        """Whether each claim that must fail may, were it the only one; else they are not tried together in all ways."""
         claims = self._conjunction.claims
         negative = [claim for claim in claims if not claim.positive]
         if len(negative) < 2:

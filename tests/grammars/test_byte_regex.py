@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grammars.byte_regex import ALL, ALL_BYTES, EMPTY, NOTHING, ByteRegexes, byte_range, byte_set, bytes_of
+from grammars.byte_regex import ALL, ALL_BYTES, EMPTY, NOTHING, ByteRegexes, byte_range, byte_set
 from grammars.fuel import FuelError
 
 Recipe = tuple[object, ...]
@@ -228,13 +230,18 @@ def test_every_state_but_nothing_reaches_acceptance(recipe: Recipe) -> None:
 
 
 @given(recipes(boolean=True))
-def test_the_bytes_of_a_class_have_one_derivative(recipe: Recipe) -> None:
+def test_a_byte_leads_one_way_and_ways_lead_to_different_derivatives(recipe: Recipe) -> None:
     arena = ByteRegexes()
     expr = build(arena, recipe)
-    classes = arena.classes(expr)
-    assert sum(classes) == ALL_BYTES
-    for mask in classes:
-        assert len({arena._derived(expr, int(byte)) for byte in bytes_of(mask)[:3]}) == 1
+    masks, targets = zip(*arena.ways(expr), strict=True) if arena.ways(expr) else ((), ())
+    assert sum(masks) == functools.reduce(operator.or_, masks, 0) <= ALL_BYTES
+    assert len({*targets, NOTHING}) == len(targets) + 1
+    matched = language(recipe, WORDS)
+    for letter in LETTERS:
+        after = arena.derivative(expr, ord(letter))
+        for rest in WORDS:
+            if letter + rest in WORDS:
+                assert accepted(arena, after, rest) == (letter + rest in matched)
 
 
 def test_equal_expressions_have_one_id() -> None:
