@@ -220,6 +220,8 @@ class MachineView(PatientView):
     def repeating_alone(self, state: int, row: MaskRow) -> list[int]:
         """The tokens of a state's row in which a text that must be distinct comes twice, whatever was read before."""
         four = self.vocabulary.with_four_quotes
+        if not len(four.ids):
+            return []
         return [token_id for token_id in four.ids[four.allowed(row)].tolist() if self._wholes(state, token_id) is None]
 
     def whole_texts(self, state: int, row: MaskRow) -> dict[int, _Whole]:
