@@ -62,7 +62,10 @@ class Values:
                 return self.restricted(self.reader.look_inside(formula), kind)
 
     def kinds(self, formula: Formula) -> int:
-        """The kinds that a formula does not exclude by asking for others. Raises GrammarError."""
+        """The kinds that a formula does not exclude by asking for others.
+
+        Raises GrammarError where a schema applies itself to the same value, be it to values of other kinds only.
+        """
         match formula.op:
             case Op.TRUE:
                 return ALL_KINDS

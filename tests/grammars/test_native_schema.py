@@ -595,6 +595,11 @@ def test_more_than_any_answer_can_have_is_refused(keyword: str) -> None:
         ({"not": {"type": "array", "uniqueItems": True}}, "/not/uniqueItems"),
         ({"prefixItems": [{"type": "null"}, True], "uniqueItems": True}, "/uniqueItems"),
         ({"prefixItems": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}, "/$defs/a"),
+        (
+            {"properties": {"a": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/b"}]}}}
+            | {"$defs": {"b": {"type": "object", "allOf": [{"$ref": "#/$defs/b"}]}}},
+            "/$defs/b",
+        ),
     ],
 )
 def test_what_is_met_late_is_refused_at_once(schema: Any, pointer: str) -> None:
