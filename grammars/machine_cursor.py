@@ -28,12 +28,13 @@ class MachineCursor(PatientCursor["MachineView"]):
     def mask_row(self, patience: int = MOST_STEPS) -> MaskRow:
         if self._ended:
             return self._view.end_row
-        view, is_fresh = self._view, self._text is None and not any(self._used)
-        if is_fresh or (self._text is None and not self._used[-1]):
+        view, used = self._view, self._used
+        is_fresh = self._text is None and not (used and any(used))
+        if is_fresh or (self._text is None and not used[-1]):
             known = (view.fresh_rows if is_fresh else view.plain_rows).get(self._state)
             if known is not None:
                 return known
-        where = self._state, self._used, self._text
+        where = self._state, used, self._text
         row = view.struck_rows.get(where)
         if row is None:
             with view.patient(patience):
