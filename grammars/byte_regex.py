@@ -549,21 +549,28 @@ class ByteRegexes:
                 left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
                 return [(mask, self._append(after, left)) for mask, after in self.ways(body)]
 
-    def _side_by_side(self, kind: int, parts: Iterable[Iterable[tuple[ByteSet, int]]]) -> list[tuple[ByteSet, int]]:
+    def _side_by_side(self, kind: int, parts: Iterable[Sequence[tuple[ByteSet, int]]]) -> list[tuple[ByteSet, int]]:
         """The derivatives of a union or an intersection, given those of its parts."""
-        regions: list[tuple[ByteSet, tuple[int, ...]]] = [(ALL_BYTES, ())]
+        regions: list[tuple[ByteSet, list[int]]] = [(ALL_BYTES, [])]
         for ways in parts:
             self.spend(1)
-            made, others = list[tuple[ByteSet, tuple[int, ...]]](), ALL_BYTES
-            for mask, after in ways:
-                others &= ~mask
-                made += [(both, (*targets, after)) for among, targets in regions if (both := among & mask)]
-            if kind == _UNION:
-                made += [(both, targets) for among, targets in regions if (both := among & others)]
+            made = list[tuple[ByteSet, list[int]]]()
+            for among, targets in regions:
+                left = among
+                for mask, after in ways:
+                    if both := left & mask:
+                        left ^= both
+                        if both == among:
+                            targets.append(after)
+                        made.append((both, targets if both == among else [*targets, after]))
+                        if not left:
+                            break
+                if left and kind == _UNION:
+                    made.append((left, targets))
             regions = made
         return [(mask, self._combination(kind, targets)) for mask, targets in regions]
 
-    def _combination(self, kind: int, operands: tuple[int, ...]) -> int:
+    def _combination(self, kind: int, operands: list[int]) -> int:
         """The union or intersection of derivatives, of which the same come again and again."""
         if len(operands) == 1:
             return operands[0]

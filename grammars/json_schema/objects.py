@@ -331,8 +331,7 @@ class Objects:
             if asked is self._formulas.true:
                 continue
             against = self._formulas.complement(asked)
-            may_wait = self._is_live(Conjunction(certain | {claim}, frozenset()), universe, after)
-            following = []
+            following, later = [], Conjunction(certain | {claim}, frozenset())
             for wanted, left in waiting:  # which may be two for each claim before
                 self.spend(_STEPS_OF_CLAIM)
                 settled = Conjunction(left.claims - {claim}, left.open)
@@ -341,7 +340,7 @@ class Objects:
                     continue
                 if (failing := self.both(wanted, against)) is not None:
                     following.append((failing, settled))
-                if may_wait:
+                if self._is_live(later, universe, after):
                     following.append((wanted, left))
             waiting = following
         for wanted, left in waiting:
