@@ -84,6 +84,8 @@ class Arrays:
 
     def _ways(self, conjunction: Conjunction, index: int) -> Iterator[tuple[Formula, Conjunction]]:
         """The ways to go on with an item: what it is asked for, and what is left."""
+        if not self._has_value(self._formulas.true):  # inside of an array as deep as is looked
+            return
         touched = [each for each in conjunction.open if self._touches(each, index)]
         start = Conjunction(conjunction.claims, conjunction.open.difference(touched))
         for decided in self._decided(start, tuple(touched), index, set()):

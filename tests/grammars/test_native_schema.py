@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grammars.automaton import DEAD
@@ -353,6 +353,7 @@ def finished(view: MachineView, rng: random.Random, num_random: int) -> str:
 
 
 @given(SCHEMAS, st.integers(0, 2**32), st.integers(0, 30))
+@example({"if": {"minItems": 0}, "then": {"minItems": 1}}, 0, 0)  # items that nothing is asked of, but to be there
 @settings(max_examples=150)
 def test_whatever_is_chosen_the_text_can_be_ended_and_is_valid_then(schema: Any, seed: int, num_random: int) -> None:
     end_and_validate(schema, seed, num_random)
