@@ -16,13 +16,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, reduce
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grammars.fuel import DeadlineError, FuelError
 from grammars.product_search import AND, NOT, OR, PART, Node, PartStates, ProductSearch
+
+T = TypeVar("T")
 
 NOTHING: Final = 0
 """The expression that matches no text."""
@@ -115,6 +117,29 @@ def bytes_of(mask: ByteSet) -> NDArray[np.intp]:
 def first_of(mask: ByteSet) -> int:
     """The least member of a set that is not empty."""
     return (mask & -mask).bit_length() - 1
+
+
+def parted(
+    regions: list[tuple[ByteSet, list[T]]], ways: Sequence[tuple[ByteSet, T]], *, keep_others: bool
+) -> list[tuple[ByteSet, list[T]]]:
+    """Disjoint sets of bytes, each with what they lead to, parted further by the ways of one more that is read along.
+
+    Bytes that go none of these ways are left out, or kept without an addition. The lists given are changed.
+    """
+    made = list[tuple[ByteSet, list[T]]]()
+    for among, targets in regions:
+        left = among
+        for mask, target in ways:
+            if both := left & mask:
+                left ^= both
+                if both == among:
+                    targets.append(target)
+                made.append((both, targets if both == among else [*targets, target]))
+                if not left:
+                    break
+        if left and keep_others:
+            made.append((left, targets))
+    return made
 
 
 class ByteRegexes:
@@ -554,20 +579,7 @@ class ByteRegexes:
         regions: list[tuple[ByteSet, list[int]]] = [(ALL_BYTES, [])]
         for ways in parts:
             self.spend(1)
-            made = list[tuple[ByteSet, list[int]]]()
-            for among, targets in regions:
-                left = among
-                for mask, after in ways:
-                    if both := left & mask:
-                        left ^= both
-                        if both == among:
-                            targets.append(after)
-                        made.append((both, targets if both == among else [*targets, after]))
-                        if not left:
-                            break
-                if left and kind == _UNION:
-                    made.append((left, targets))
-            regions = made
+            regions = parted(regions, ways, keep_others=kind == _UNION)
         return [(mask, self._combination(kind, targets)) for mask, targets in regions]
 
     def _combination(self, kind: int, operands: list[int]) -> int:

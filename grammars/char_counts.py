@@ -75,7 +75,7 @@ class CharCounts:
     def is_easy(self, expr: int) -> bool:
         """Whether `least` is found without looking at much. Raises FuelError."""
         spot = (expr, BETWEEN)
-        return spot in self._best or self._ends(expr) or self._search(spot, 1, _MOST_SEARCHED)
+        return self._known_least(spot) is not None or self._search(spot, most=_MOST_SEARCHED)
 
     def least(self, expr: int, place: int = BETWEEN, floor: int = 0) -> int:
         """The fewest characters that begin before the string can end, known not to be below `floor`. Raises FuelError.
@@ -83,13 +83,11 @@ class CharCounts:
         Where they are no more than that, they are found without a look at all other ways.
         """
         spot = (expr, place)
-        if spot not in self._best:
-            if place == BETWEEN:
-                if self._ends(expr):
-                    return 0
-                floor = max(floor, 1)
+        known = self._known_least(spot)
+        if known is None:
             self._search(spot, floor)
-        return self._best[spot][0]
+            known, _, _ = self._best[spot]
+        return known
 
     def shortest(self, expr: int, place: int = BETWEEN) -> bytes:
         """The rest of a string of so few characters, with the quotation mark."""
@@ -137,11 +135,12 @@ class CharCounts:
                 if after != _OUTSIDE and (both := mask & among):
                     yield first_of(both & _LETTERS or both), (target, after)
 
-    def _search(self, start: Spot, floor: int, most: int | None = None) -> bool:
-        """Breadth first by characters; every spot on the way is known then. False after more than `most` spots.
+    def _search(self, start: Spot, floor: int = 0, most: int | None = None) -> bool:
+        """Breadth first by characters, from a spot of which nothing is known; every spot on the way is known then.
 
-        There are not fewer than `floor` characters.
+        False after more than `most` spots. There are not fewer than `floor` characters.
         """
+        floor = max(floor, start[1] == BETWEEN)  # it does not end where it starts
         came: dict[Spot, tuple[Spot, int]] = {}
         waiting, known = deque([(0, start)]), {start: 0}
         best: tuple[int, Spot] | None = None

@@ -7,7 +7,7 @@ it ends is a set of tags, one for each reading that is complete then; the sets a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
 from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
-from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, bytes_of
+from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Ways, bytes_of, parted
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 
 UNKNOWN: Final = -1
@@ -136,14 +136,14 @@ class Lexicon:
         alike: dict[tuple[int, int], list[Reading]] = {}  # dozens of readings often are of few expressions
         for reading in self._readings[lexeme]:
             alike.setdefault((reading.expr, reading.place), []).append(reading)
-        ways: list[tuple[ByteSet, list[Reading]]] = [(ALL_BYTES, [])]
+        regions: list[tuple[ByteSet, list[list[Reading]]]] = [(ALL_BYTES, [])]
         for (expr, place), readings in alike.items():
-            ways = _read_along(ways, readings, place, self.arena.edges(expr))
+            regions = parted(regions, _ways(readings, place, self.arena.edges(expr)), keep_others=True)
         row = np.full(256, DEAD, np.int32)
         floor = int(self.facts[lexeme, REST] - self.facts[lexeme, BOUNDARY])
-        for mask, left in ways:
+        for mask, left in regions:
             if left:
-                row[bytes_of(mask)] = self.lexeme(tuple(left), floor)
+                row[bytes_of(mask)] = self.lexeme(tuple(chain(*left)), floor)
         self.rows[lexeme] = row
         loops = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if loops & LETTERS:
@@ -163,18 +163,15 @@ class Lexicon:
         )
 
 
-def _read_along(
-    ways: list[tuple[ByteSet, list[Reading]]], readings: list[Reading], place: int, edges: Iterable[tuple[ByteSet, int]]
-) -> list[tuple[ByteSet, list[Reading]]]:
-    """What bytes leave of some readings, and of more that are of one expression and at one place."""
-    made, others = list[tuple[ByteSet, list[Reading]]](), ALL_BYTES
-    for mask, expr in edges:
-        others &= ~mask
-        for left_place, among in [(UNCOUNTED, ALL_BYTES)] if place == UNCOUNTED else STEPS_BY_PLACE[place]:
-            if both := mask & among:
-                left = [Reading(expr, tag, eager, left_place) for _, tag, eager, _ in readings]
-                made += [(met, [*before, *left]) for bytes_in, before in ways if (met := bytes_in & both)]
-    return made + [(met, before) for bytes_in, before in ways if (met := bytes_in & others)]
+def _ways(readings: list[Reading], place: int, edges: Ways) -> list[tuple[ByteSet, list[Reading]]]:
+    """What bytes leave of some readings of one expression and at one place."""
+    steps = [(UNCOUNTED, ALL_BYTES)] if place == UNCOUNTED else STEPS_BY_PLACE[place]
+    return [
+        (both, [Reading(expr, tag, eager, after) for _, tag, eager, _ in readings])
+        for mask, expr in edges
+        for after, among in steps
+        if (both := mask & among)
+    ]
 
 
 def grown(array: NDArray[Any]) -> NDArray[Any]:

@@ -39,7 +39,7 @@ class MachineCursor(PatientCursor["MachineView"]):
         if row is None:
             with view.patient(patience):
                 row = view.mask_row(self._state)
-                repeating = self._repeating(row)
+                repeating = view.repeating_alone(self._state, row) if is_fresh else self._repeating(row)
             if is_fresh and not repeating:
                 view.fresh_rows[self._state] = row
             else:
@@ -71,14 +71,12 @@ class MachineCursor(PatientCursor["MachineView"]):
         return self._view.read(self._state, token_id, self._used, self._text)
 
     def _repeating(self, row: MaskRow) -> list[int]:
-        """Allowed tokens behind which a text that must be distinct would have come twice."""
+        """Allowed tokens behind which a text that must be distinct would have come twice; where one was read before."""
         view, text, used = self._view, self._text, self._used
-        if text is None and not any(used):
-            return view.repeating_alone(self._state, row)
         if text is None:
             wholes = view.whole_texts(self._state, row).items()
             found = [token_id for token_id, words in wholes if words is None or _is_used(used, words)]
-            if used and used[-1]:
+            if used[-1]:
                 begun = view.with_begun_text(self._state, row)
                 found += [token_id for token_id in begun if self._is_dead_end(token_id)]
             return found

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+Levels = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenTrie:
@@ -41,19 +43,24 @@ class TokenTrie:
     def of(cls, tokens: Sequence[bytes]) -> TokenTrie:
         """The trie of all tokens that are not empty; the index of a token is its id."""
         order = sorted((t for t in range(len(tokens)) if tokens[t]), key=tokens.__getitem__)
-        lengths = np.fromiter((len(tokens[t]) for t in order), np.int64, len(order))
-        ends = np.cumsum(lengths)
-        text = np.frombuffer(b"".join(tokens[t] for t in order), np.uint8)
-        byte, child, low, own, high = _build(text, ends - lengths, lengths)
+        in_order = [tokens[t] for t in order]
+        byte, child, low, own, high = levels(in_order)
         token_ids = np.array(order, np.int32)
         for array in (byte, child, low, own, high, token_ids):
             array.flags.writeable = False
-        return cls(byte, child, low, own, high, token_ids, int(lengths.max(initial=0)))
+        return cls(byte, child, low, own, high, token_ids, max(map(len, in_order), default=0))
 
     @property
     def arrays(self) -> tuple[NDArray[np.uint8], *tuple[NDArray[np.int32], ...], int]:
         """All of it, in the order of the fields."""
         return self.byte, self.child, self.low, self.own, self.high, self.token_ids, self.max_depth
+
+
+def levels(texts: Sequence[bytes]) -> Levels:
+    """The trie of sorted texts, none of them empty: `byte`, `child`, `low`, `own` and `high` as in `TokenTrie`."""
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    made: Levels = _build(np.frombuffer(b"".join(texts), np.uint8), np.cumsum(lengths) - lengths, lengths)
+    return made
 
 
 @njit(cache=True, nogil=True)

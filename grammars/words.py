@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from grammars.lexicon import grown
+from grammars.trie import levels
 
 NO_NODE: Final = -1
 BYTE, CHILD, LOW, HIGH, LABEL = range(5)
@@ -45,14 +46,18 @@ class WordTries:
     def add(self, words: Iterable[tuple[bytes, int]]) -> int:
         """The root of a trie of labelled words, none of them empty, a prefix of another or there twice."""
         entries = sorted(words)
-        texts = [word for word, _ in entries]
-        lengths, text = np.array([*map(len, texts)], np.int64), np.frombuffer(b"".join(texts), np.uint8)
+        byte, child, low, own, high = levels([word for word, _ in entries])
         labels = np.array([label for _, label in entries], np.intp)
-        root = self._len
-        while root + len(text) + 2 > len(self.nodes):
+        root, size = self._len, len(byte)
+        while root + size + 1 > len(self.nodes):
             self.nodes = grown(self.nodes)
-        self._len += _lay(self.nodes[root:], root, text, lengths, labels)
+        part = self.nodes[root : root + size]
+        part[:, BYTE], part[:, LOW], part[:, HIGH], part[:, LABEL] = byte, low, high, 0
+        self.nodes[root : root + size + 1, CHILD] = child + root
+        ends = own > low
+        part[ends, LABEL] = labels[low[ends]] + 1
         self._labels[root] = labels
+        self._len += size + 1
         return root
 
     def allow(self, root: int, is_allowed: NDArray[np.bool_]) -> int:
@@ -89,35 +94,6 @@ class WordTries:
                 byte, _, low, high, _ = self.nodes[child].tolist()
                 if totals == ALL_WORDS or self.totals[totals + high] > self.totals[totals + low]:
                     waiting.append((child, text + bytes((byte,))))
-
-
-@njit(cache=True, nogil=True)
-def _lay(nodes, root, text, lengths, labels):  # type: ignore[no-untyped-def]
-    """Writes the trie of sorted words, one behind the other in `text`, to the first nodes; gives how many it took.
-
-    Level by level: the words below a node are split by the byte that comes next. Its depth stands in `LABEL` until
-    then. The last node only tells where the children of the one before end.
-    """
-    begins = np.cumsum(lengths) - lengths
-    nodes[0] = 0
-    nodes[0, HIGH] = len(lengths)
-    size, node = 1, 0
-    while node < size:
-        at, depth, stop = nodes[node, LOW], nodes[node, LABEL], nodes[node, HIGH]
-        nodes[node, CHILD], nodes[node, LABEL] = root + size, 0
-        if at < stop and lengths[at] == depth:
-            nodes[node, LABEL] = labels[at] + 1
-            at += 1
-        while at < stop:
-            read = text[begins[at] + depth]
-            nodes[size, BYTE], nodes[size, LOW], nodes[size, LABEL] = read, at, depth + 1
-            while at < stop and text[begins[at] + depth] == read:
-                at += 1
-            nodes[size, HIGH] = at
-            size += 1
-        node += 1
-    nodes[size, CHILD] = root + size
-    return size + 1
 
 
 @njit(cache=True, nogil=True)

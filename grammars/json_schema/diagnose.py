@@ -42,8 +42,6 @@ _AT_FAULT: Final = frozenset(
 )
 """What may be refused when a schema is read: that it refers to itself in place, counts too far, or what it leaves."""
 
-_PATTERNS: Final = frozenset({"pattern", "patternProperties"})
-
 
 class Diagnosis:
     """Looks at all subschemas that can apply, each once."""
@@ -97,8 +95,6 @@ class Diagnosis:
                 self._unread.append(error)
 
     def _refused(self, formula: Formula, keywords: Keywords) -> Iterator[GrammarError]:
-        if not self._has_uniqueness and _AT_FAULT.isdisjoint(keywords.values) and _PATTERNS.isdisjoint(keywords.values):
-            return
         if not _AT_FAULT.isdisjoint(keywords.values):
             try:
                 self._values.kinds(formula)
