@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
+_LATEST: Final = 16
 _IN_TURN: Final = 8
 
 
@@ -24,9 +25,10 @@ Entry = TypeVar("Entry", bound=Sized)
 class ByteLru(Generic[Entry]):
     """Entries by key, of `limit` bytes together. Safe to share by threads.
 
-    Entries grow, so their sizes are measured anew: all of them when one is added, and when one is read that one and a
-    few others in turn. An entry alone over the limit is kept until the next one comes. Pinned ones stay while there
-    are others to throw out. Whoever holds an evicted entry can go on using it.
+    Entries grow while they are used, so whenever one is added or read, and whenever the sum is asked for, the sizes of
+    the latest are measured anew, and those of a few others in turn: never all, for there may be thousands. An entry
+    alone over the limit is kept until the next one comes. Pinned ones stay while there are others to throw out.
+    Whoever holds an evicted entry can go on using it.
     """
 
     def __init__(self, limit: int, on_evict: Callable[[Entry], None] = lambda _entry: None) -> None:
@@ -43,7 +45,10 @@ class ByteLru(Generic[Entry]):
 
     @property
     def nbytes(self) -> int:
-        return sum(entry.nbytes for entry in self.entries())
+        """Of all entries, as they were measured last."""
+        with self._lock:
+            self._measure()
+            return self._total
 
     def entries(self) -> list[Entry]:
         """From the one used longest ago to the latest."""
@@ -55,7 +60,7 @@ class ByteLru(Generic[Entry]):
             entry = self._entries.get(key)
             if entry is not None:
                 self._entries.move_to_end(key)
-                self._measure([key, *islice(self._sizes, _IN_TURN)])
+                self._measure()
                 self._shrink()
             return entry
 
@@ -73,11 +78,11 @@ class ByteLru(Generic[Entry]):
         with self._lock:
             self._entries[key] = entry
             self._entries.move_to_end(key)
-            self._measure(self._entries)
+            self._measure()
             self._shrink()
 
-    def _measure(self, keys: Iterable[str]) -> None:
-        for key in keys:
+    def _measure(self) -> None:
+        for key in (*islice(reversed(self._entries), _LATEST), *islice(self._sizes, _IN_TURN)):
             self._total -= self._sizes.pop(key, 0)
             self._sizes[key] = self._entries[key].nbytes
             self._total += self._sizes[key]

@@ -134,6 +134,40 @@ def test_an_entry_that_grew_counts_with_its_new_size() -> None:
     assert cache.num_evictions == 1
 
 
+def test_the_cost_of_the_cache_does_not_grow_with_its_entries() -> None:
+    measured = 0
+
+    class Entry:
+        @property
+        def nbytes(self) -> int:
+            nonlocal measured
+            measured += 1
+            return 1
+
+    cache: ByteLru[Entry] = ByteLru(10_000)
+    costs = []
+    for i in range(300):
+        measured = 0
+        cache.add(str(i), Entry())
+        assert cache.get("0") is not None
+        assert cache.nbytes == i + 1
+        costs.append(measured)
+    assert max(costs) == max(costs[:100])
+
+
+def test_all_entries_are_measured_again_in_turn() -> None:
+    class Entry:
+        nbytes = 1
+
+    cache: ByteLru[Entry] = ByteLru(10_000)
+    entries = [Entry() for _ in range(200)]
+    for i, entry in enumerate(entries):
+        cache.add(str(i), entry)
+    for entry in entries:
+        entry.nbytes = 2
+    assert 400 in [cache.nbytes for _ in range(25)]
+
+
 def test_pinned_entries_stay_while_there_are_others_and_tell_who_leaves() -> None:
     class Entry:
         nbytes = 40
