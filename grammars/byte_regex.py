@@ -156,6 +156,7 @@ class ByteRegexes:
         self._edges: dict[int, Ways] = {}
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
         self._finite: dict[int, bool] = {}
+        self._counts: dict[int, int] = {}
         self._wholes: set[int] = set()
         self._known_carried: dict[tuple[int, int], frozenset[int] | None] = {}
         self._parts = PartStates(NOTHING, ALL)
@@ -431,6 +432,24 @@ class ByteRegexes:
             if len(found) + len(waiting) > most:
                 return None
         return found
+
+    def count(self, expr: int) -> int | None:
+        """How many texts match; None where the form of the expression does not tell that they are finitely many."""
+        if not self.is_finite(expr):
+            return None
+        known, waiting = self._counts, [expr]
+        while waiting:
+            here = waiting[-1]
+            missing = [after for _, after in self.edges(here) if after not in known] if here not in known else []
+            if missing:
+                self.spend(len(missing))
+                waiting += missing
+                continue
+            waiting.pop()
+            known[here] = self._nullable[here] + sum(
+                mask.bit_count() * known[after] for mask, after in self.edges(here)
+            )
+        return known[expr]
 
     def is_finite(self, expr: int) -> bool:
         """Whether the form of an expression tells that only finitely many texts match."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from grammars.automaton import DEAD, MaskRow
 from grammars.build_lock import BuildLock
 from grammars.byte_regex import ByteRegexes
-from grammars.json_strings import value_of
+from grammars.json_strings import spellings, value_of
 from grammars.machine import Machine, Phase
 from grammars.machine_cursor import MachineCursor
 from grammars.patience import PatientView
@@ -361,8 +361,12 @@ class MachineView(PatientView):
             return extra == phase.most and machine.lexicon.is_boundary(lexeme) and value_of(text) in used
         with self._lock:
             self._refuel()
-            most = len(used) + 1
-            endings = [self._arena.listed(expr, most) for expr in machine.lexicon.exprs(lexeme)]
+            begun = sum(form.startswith(text) for word in used for form in spellings(word))
+            exprs = machine.lexicon.exprs(lexeme)
+            counts = map(self._arena.count, exprs)
+            if any(count is None or count > begun for count in counts):
+                return False
+            endings = [self._arena.listed(expr, begun) for expr in exprs]
         return all(ends is not None and all(value_of((text + end)[:-1]) in used for end in ends) for ends in endings)
 
     def complete(self, state: int, used: Used, text: bytes) -> bytes:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import ArrayAssertion, Assertion, Contains, Formula, Kind, Kinds, Unique
 from grammars.json_schema.objects import Edge, Inhabitants
+from grammars.json_schema.texts import Words
 from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitter, Thread, truth, undominated
 from grammars.json_schema.values import Values
 from grammars.spec import GrammarError
+
+_ENDLESS: Final = -1
+
+
+class _Had(NamedTuple):
+    """The progress of `uniqueItems`: the items so far, as far as the array sees to it itself that none comes twice."""
+
+    values: frozenset[Formula] = frozenset()
+    num_texts: int | None = None
+    """How many strings there are for items (`_ENDLESS`: more than are counted) where whoever reads them sees to it that
+    none comes twice; None where there was none yet, or strings are among `values`."""
 
 
 class ArrayFrame(NamedTuple):
@@ -38,11 +50,12 @@ class Arrays:
         """An array before its first item, of which every owner asks a formula; None where no array will do."""
         parts = [(owner, self._values.restricted(formula, Kind.ARRAY)) for owner, formula in asked]
         found = [(owner, self._splitter.conjunction(formula)) for owner, formula in parts]
-        wanted = [(owner, conjunction) for owner, conjunction in found if conjunction is not None]
+        wanted = [(owner, self._with_pool(conjunction)) for owner, conjunction in found if conjunction is not None]
         if not wanted:
             return None
         assertions = frozenset[Assertion]().union(*(self._splitter.assertions(formula) for _, formula in parts))
-        most_counted = max(map(_most_counted, assertions), default=0)
+        pools = (_had(claim).num_texts or 0 for _, conjunction in wanted for claim in conjunction.claims)
+        most_counted = max((*map(_most_counted, assertions), *pools), default=0)
         threads = [
             Thread(owner, *conjunction) for owner, conjunction in wanted if self._is_live(conjunction, 0, most_counted)
         ]
@@ -73,12 +86,53 @@ class Arrays:
         return known
 
     def is_distinct(self, frame: ArrayFrame) -> bool:
-        """Whether no string may come twice."""
-        return any(isinstance(claim.assertion, Unique) for thread in frame.threads for claim in thread.claims)
+        """Whether whoever reads the next item must see to it that no string comes twice."""
+        return any(map(self._is_left, self.edges(frame)))
+
+    def check_uniqueness(self, frame: ArrayFrame) -> None:
+        """Raises GrammarError where that holds for an alternative beside one in which strings may come twice."""
+        left = next(filter(self._is_left, self.edges(frame)), None)
+        if left is None:
+            return
+        strings = self._formulas.holds(Kinds(Kind.STRING))
+        for value, thread in self.edges(frame):
+            is_unique = any(isinstance(claim.assertion, Unique) for claim in thread.claims)
+            if not is_unique and self._has_value(self._formulas.all_of([value, strings])):
+                pointer = next(
+                    claim.assertion.pointer for claim in left.thread.claims if isinstance(claim.assertion, Unique)
+                )
+                message = "`uniqueItems` cannot be enforced for strings beside an alternative in which they may repeat."
+                raise GrammarError("unsupported_schema", message, pointer=pointer)
+
+    def _is_left(self, edge: Edge) -> bool:
+        may_be_text = bool(self._values.kinds(edge.value) & Kind.STRING)
+        return may_be_text and any(_had(claim).num_texts is not None for claim in edge.thread.claims)
 
     def after(self, frame: ArrayFrame, threads: Iterable[Thread]) -> ArrayFrame:
         """The frame behind an item."""
         return ArrayFrame(min(frame.num_items + 1, frame.most_counted), frame.most_counted, undominated(threads))
+
+    def _with_pool(self, conjunction: Conjunction) -> Conjunction:
+        """Notes for `uniqueItems` how many strings all items are taken from, where these are too many to be listed.
+
+        Which of them were had only whoever reads them knows: here it is enough to count.
+        """
+        unique = [claim for claim in conjunction.claims if isinstance(claim.assertion, Unique) and claim.positive]
+        asked = [
+            claim.assertion.rest
+            for claim in conjunction.claims
+            if isinstance(claim.assertion, ArrayAssertion) and claim.positive and not claim.assertion.prefix
+        ]
+        if not unique or conjunction.open or len(unique) + len(asked) < len(conjunction.claims):
+            return conjunction
+        formula = self._formulas.all_of(asked)
+        if self._values.kinds(formula) != Kind.STRING or self._literals.of(formula) is not None:
+            return conjunction
+        texts = self._values.key_algebra.listed(self._values.names(formula))
+        if not isinstance(texts, Words):
+            return conjunction
+        counted = {claim._replace(progress=_Had(num_texts=len(texts.words))) for claim in unique}
+        return conjunction._replace(claims=conjunction.claims.difference(unique) | counted)
 
     # ---- going on
 
@@ -132,7 +186,7 @@ class Arrays:
     def _steps(self, claim: Claim, wanted: Formula, index: int) -> list[tuple[Formula, Claim | None]]:
         """What is asked of the next item, `wanted` and what a claim may add to it, and what is left of the claim."""
         if isinstance(claim.assertion, Unique):
-            return self._unseen(claim, wanted, claim.assertion.pointer)
+            return self._unseen(claim, wanted, claim.assertion.pointer, index)
         return [
             (value, left)
             for asked, left in self._demands(claim, index)
@@ -161,7 +215,7 @@ class Arrays:
             case _:
                 raise AssertionError("only assertions about arrays come here")
 
-    def _unseen(self, claim: Claim, wanted: Formula, pointer: str) -> list[tuple[Formula, Claim | None]]:
+    def _unseen(self, claim: Claim, wanted: Formula, pointer: str, index: int) -> list[tuple[Formula, Claim | None]]:
         """For `uniqueItems`, every value as `wanted` that the item may have and none before it had; and any string.
 
         Of strings that are too many to be listed it is left to whoever reads them that none comes twice.
@@ -169,19 +223,25 @@ class Arrays:
         if not claim.positive:
             message = "`uniqueItems` cannot be enforced where it must not hold (under `not`, or in `if` or `oneOf`)."
             raise GrammarError("unsupported_schema", message, pointer=pointer)
+        had = _had(claim)
+        if had.num_texts is not None and had.num_texts != _ENDLESS:
+            return [(wanted, claim)] if index < had.num_texts else []
         formulas = self._formulas
         strings = formulas.holds(Kinds(Kind.STRING))
-        seen = claim.progress if isinstance(claim.progress, frozenset) else frozenset[Formula]()
         found = self._literals.of(wanted)
         steps: list[tuple[Formula, Claim | None]] = []
         if found is None:
             found = self._literals.of(formulas.all_of([wanted, formulas.complement(strings)]))
             if self._has_value(text := formulas.all_of([wanted, strings])):
-                steps.append((text, claim))
+                steps.append((text, claim._replace(progress=had._replace(num_texts=_ENDLESS))))
         if found is None:
             message = "`uniqueItems` can be enforced only where `items` allows strings, or few values, by `enum` or so."
             raise GrammarError("unsupported_schema", message, pointer=pointer)
-        steps += [(each, claim._replace(progress=seen | {each})) for each in found if each not in seen]
+        steps += [
+            (each, claim._replace(progress=had._replace(values=had.values | {each})))
+            for each in found
+            if each not in had.values
+        ]
         return steps
 
     def _has_value(self, formula: Formula) -> bool:
@@ -223,6 +283,8 @@ class Arrays:
 
     def _is_plainly_live(self, conjunction: Conjunction, index: int) -> bool | None:
         """As `_is_live`, without going from item to item, where there is no more than one schema of items."""
+        if (unseen := self._unseen_literals(conjunction)) is not None:
+            return self._unseen_end(conjunction, index, unseen) is not None
         if conjunction.open or len(conjunction.claims) != 1:
             return None
         (claim,) = conjunction.claims
@@ -235,8 +297,29 @@ class Arrays:
             return False
         return asked.least <= max(index, len(asked.prefix)) or self._has_value(asked.rest)
 
+    def _unseen_literals(self, conjunction: Conjunction) -> list[Formula] | None:
+        """What items of few values may still be, where `uniqueItems` and one schema are all that is asked of them."""
+        if conjunction.open or len(conjunction.claims) != 2 or not all(claim.positive for claim in conjunction.claims):
+            return None
+        items, unique = sorted(conjunction.claims, key=_is_remembering)
+        if not isinstance(items.assertion, ArrayAssertion) or items.assertion.prefix or not _is_remembering(unique):
+            return None
+        found = self._literals.of(items.assertion.rest)
+        return None if found is None else [each for each in found if each not in _had(unique).values]
+
+    def _unseen_end(self, conjunction: Conjunction, index: int, unseen: list[Formula]) -> list[Formula] | None:
+        """The items of a shortest end, if there is one."""
+        (sizes,) = (claim.assertion for claim in conjunction.claims if isinstance(claim.assertion, ArrayAssertion))
+        missing = max(0, sizes.least - index)
+        if missing and not self._has_value(self._formulas.true):
+            return None
+        is_too_long = sizes.most is not None and index + missing > sizes.most
+        return None if is_too_long or missing > len(unseen) else unseen[:missing]
+
     def completion(self, conjunction: Conjunction, index: int, most_counted: int) -> list[Formula] | None:
         """What the items of a shortest end are asked for; None where the end cannot be reached."""
+        if (unseen := self._unseen_literals(conjunction)) is not None:
+            return self._unseen_end(conjunction, index, unseen)
         layer: list[tuple[Conjunction, tuple[Formula, ...]]] = [(conjunction, ())]
         met = {(conjunction, index)}
         while layer:
@@ -253,6 +336,10 @@ class Arrays:
                         following.append((rest, (*items, value)))
             layer, index = following, after
         return None
+
+
+def _had(claim: Claim) -> _Had:
+    return claim.progress if isinstance(claim.progress, _Had) else _Had()
 
 
 def _is_remembering(claim: Claim) -> bool:

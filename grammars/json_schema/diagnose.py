@@ -126,6 +126,7 @@ class Diagnosis:
         met = set(waiting)
         while waiting and len(met) < _MOST_FRAMES:
             here = waiting.pop()
+            arrays.check_uniqueness(here)
             after = {arrays.after(here, [edge.thread]) for edge in arrays.edges(here)}
             waiting += after - met
             met |= after

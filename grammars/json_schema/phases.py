@@ -183,11 +183,11 @@ class JsonPhases:
                 lexeme = syntax.lexicon.lexeme(self._value_readings(formulas, turn))
                 return Phase(number, lexeme, may_end=level == _ROOT)
             case InText(level):
-                asked = self._asked_texts(place)
-                if all(isinstance(texts, Words) for texts, _ in asked):
+                asked, is_distinct = self._asked_texts(place), self._is_distinct(level)
+                if not is_distinct and all(isinstance(texts, Words) for texts, _ in asked):
                     root, totals = self._root(self._word_labels(asked))
                     return Phase(number, root=root, totals=totals)
-                return self._text_phase(number, [texts for texts, _ in asked], self._is_distinct(level))
+                return self._text_phase(number, [texts for texts, _ in asked], is_distinct)
             case InName(level, frame):
                 return self._name_phase(number, frame)
             case BehindBrace(_, frame):

@@ -28,6 +28,7 @@ UNIQUE = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
         {"type": "object"},
         UNIQUE,
         {"type": "array", "items": UNIQUE},
+        UNIQUE | {"items": {"enum": ["a", "b", "", *(f"a{i}" for i in range(9)), *(f"x{i}" for i in range(9))]}},
         {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": INTEGER}},
         {"type": "object", "propertyNames": {"pattern": "^[ab]{1,2}$"}, "additionalProperties": INTEGER},
         {"type": "array", "items": {"type": "object", "properties": {"a": INTEGER}, "additionalProperties": INTEGER}},

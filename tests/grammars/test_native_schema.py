@@ -51,6 +51,10 @@ def judged(view: MachineView, value: Any) -> bool:
 
 ANY_VALUE = [None, True, False, 0, -1.5, "", "a", [], [1, "a"], {}, {"a": 1}]
 
+UNIQUE = {"type": "array", "uniqueItems": True}
+FORTY = [f"w{i}" for i in range(40)]
+THOUSANDS = [f"w{i}" for i in range(1500)]
+
 TABLE: list[tuple[Any, list[Any], list[Any]]] = [
     (True, ANY_VALUE, []),
     ({"type": "integer"}, [0, -7, 3.0], [0.5, "1", None]),
@@ -78,6 +82,27 @@ TABLE: list[tuple[Any, list[Any], list[Any]]] = [
     ({"contains": {"const": 1}, "minContains": 2, "maxContains": 3}, [[1, 1], [1, 0, 1, 1]], [[1], [1, 1, 1, 1]]),
     ({"items": {"enum": [1, 2]}, "uniqueItems": True}, [[], [2, 1]], [[1, 1], [1, 2, 1.0]]),
     ({"items": {"type": "string"}, "uniqueItems": True}, [["a", "b"]], [["a", "b", "a"]]),
+    (UNIQUE | {"items": {"enum": FORTY}}, [[], FORTY], [["w1", "w2", "w1"], [*FORTY, "w0"]]),
+    (UNIQUE | {"items": {"enum": FORTY}, "minItems": 39}, [FORTY[1:]], [FORTY[2:], [*FORTY[1:], "w1"]]),
+    (UNIQUE | {"items": {"enum": [*FORTY, 1]}}, [["w1", 1, "w2"]], [["w1", "w1"], [1, "w1", 1]]),
+    (UNIQUE | {"items": {"enum": THOUSANDS}, "minItems": 2}, [["w9", "w8"]], [["w8", "w8"], ["w8"]]),
+    (UNIQUE | {"items": {"enum": [*THOUSANDS, 1]}}, [[1, "w8"]], [["w8", "w8"], [1, 1]]),
+    (
+        {"anyOf": [UNIQUE | {"items": {"type": "string"}, "maxItems": 1}, UNIQUE | {"items": {"enum": ["a", "b"]}}]},
+        [["x"], ["a", "b"], ["b"]],
+        [["x", "y"], ["a", "a"]],
+    ),
+    (
+        {"anyOf": [UNIQUE | {"items": {"enum": ["a", "b"]}}, {"type": "array", "items": {"type": "string"}}]},
+        [["a", "a"], ["c", "c", "c"]],
+        [[1]],
+    ),
+    (
+        {"anyOf": [UNIQUE | {"items": {"type": "string"}} | size for size in ({"minItems": 2}, {"maxItems": 1})]},
+        [["x"], ["a", "b"], []],
+        [["x", "x"], ["a", "b", "a"]],
+    ),
+    ({"anyOf": [UNIQUE | {"items": {"type": "string"}}, {"type": "string"}]}, ["a", ["a"]], [["a", "a"]]),
     ({"allOf": [{"minimum": 2}, {"maximum": 4}]}, [2, 3.5, 4], [1, 5]),
     ({"anyOf": [{"minimum": 4}, {"maximum": 2}]}, [1, 5], [3]),
     ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, [{"a": 1}, {"c": 0, "b": 1}], [{}, {"a": 1, "b": 1}]),
@@ -524,6 +549,8 @@ RUNNING_OUT: list[Any] = [
         "minProperties": 2,
     },
     {"type": "array", "items": {"type": "string", "maxLength": 1}, "uniqueItems": True, "minItems": 3},
+    UNIQUE | {"items": {"enum": FORTY}, "minItems": 39},
+    UNIQUE | {"items": {"enum": FORTY}, "minItems": 40},
     {"type": "array", "items": {"type": "string", "pattern": "^(a|b[0-9]{3})$"}, "uniqueItems": True, "minItems": 4},
 ]
 
@@ -595,6 +622,11 @@ def test_more_than_any_answer_can_have_is_refused(keyword: str) -> None:
     [
         ({"not": {"type": "array", "uniqueItems": True}}, "/not/uniqueItems"),
         ({"prefixItems": [{"type": "null"}, True], "uniqueItems": True}, "/uniqueItems"),
+        (
+            {"anyOf": [UNIQUE | {"items": {"type": "string"}}, {"items": {"type": "string"}, "maxItems": 3}]},
+            "/anyOf/0/uniqueItems",
+        ),
+        (UNIQUE | {"items": {"enum": FORTY}, "minItems": 41}, ""),
         ({"prefixItems": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}, "/$defs/a"),
         (
             {"properties": {"a": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/b"}]}}}
