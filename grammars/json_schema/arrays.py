@@ -43,6 +43,7 @@ class Arrays:
         self._inhabitants, self._literals = inhabitants, literals
         self._live: dict[tuple[Conjunction, int, int], bool] = {}
         self._edges: dict[ArrayFrame, tuple[Edge, ...]] = {}
+        self._listing: dict[frozenset[ArrayAssertion], bool] = {}
         self.num_doubts = 0
         """Counts up whenever `has_value` answers before it knows; what was found out meanwhile is not kept."""
 
@@ -148,7 +149,7 @@ class Arrays:
                 ways = [
                     (value, claims if left is None else claims | {left})
                     for wanted, claims in ways
-                    for value, left in self._steps(claim, wanted, index)
+                    for value, left in self._steps(claim, wanted, index, decided)
                 ]
             for value, claims in ways:
                 yield value, Conjunction(claims, decided.open)
@@ -183,10 +184,12 @@ class Arrays:
             for each in self._splitter.assertions(disjunction[0])
         )
 
-    def _steps(self, claim: Claim, wanted: Formula, index: int) -> list[tuple[Formula, Claim | None]]:
+    def _steps(
+        self, claim: Claim, wanted: Formula, index: int, within: Conjunction
+    ) -> list[tuple[Formula, Claim | None]]:
         """What is asked of the next item, `wanted` and what a claim may add to it, and what is left of the claim."""
         if isinstance(claim.assertion, Unique):
-            return self._unseen(claim, wanted, claim.assertion.pointer, index)
+            return self._unseen(claim, wanted, claim.assertion.pointer, index, within)
         return [
             (value, left)
             for asked, left in self._demands(claim, index)
@@ -215,10 +218,13 @@ class Arrays:
             case _:
                 raise AssertionError("only assertions about arrays come here")
 
-    def _unseen(self, claim: Claim, wanted: Formula, pointer: str, index: int) -> list[tuple[Formula, Claim | None]]:
+    def _unseen(
+        self, claim: Claim, wanted: Formula, pointer: str, index: int, within: Conjunction
+    ) -> list[tuple[Formula, Claim | None]]:
         """For `uniqueItems`, every value as `wanted` that the item may have and none before it had; and any string.
 
-        Of strings that are too many to be listed it is left to whoever reads them that none comes twice.
+        Where not all strings that any of the items may be can be listed, it is left to whoever reads them that none
+        comes twice.
         """
         if not claim.positive:
             message = "`uniqueItems` cannot be enforced where it must not hold (under `not`, or in `if` or `oneOf`)."
@@ -228,7 +234,8 @@ class Arrays:
             return [(wanted, claim)] if index < had.num_texts else []
         formulas = self._formulas
         strings = formulas.holds(Kinds(Kind.STRING))
-        found = self._literals.of(wanted)
+        are_listed = had.num_texts is None and self._lists_texts(within)
+        found = self._literals.of(wanted) if are_listed else None
         steps: list[tuple[Formula, Claim | None]] = []
         if found is None:
             found = self._literals.of(formulas.all_of([wanted, formulas.complement(strings)]))
@@ -243,6 +250,23 @@ class Arrays:
             if each not in had.values
         ]
         return steps
+
+    def _lists_texts(self, conjunction: Conjunction) -> bool:
+        """Whether the strings that any of the items may be can be listed."""
+        asked = frozenset(
+            claim.assertion
+            for claim in conjunction.claims
+            if claim.positive and isinstance(claim.assertion, ArrayAssertion)
+        )
+        known = self._listing.get(asked)
+        if known is None:
+            strings = self._formulas.holds(Kinds(Kind.STRING))
+            last = max((len(each.prefix) for each in asked), default=0)
+            known = self._listing[asked] = all(
+                self._literals.of(self._formulas.all_of([strings, *(each.item(i) for each in asked)])) is not None
+                for i in range(last + 1)
+            )
+        return known
 
     def _has_value(self, formula: Formula) -> bool:
         return self._inhabitants.has_value(formula)

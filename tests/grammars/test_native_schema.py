@@ -84,6 +84,11 @@ TABLE: list[tuple[Any, list[Any], list[Any]]] = [
     ({"items": {"type": "string"}, "uniqueItems": True}, [["a", "b"]], [["a", "b", "a"]]),
     (UNIQUE | {"items": {"enum": FORTY}}, [[], FORTY], [["w1", "w2", "w1"], [*FORTY, "w0"]]),
     (UNIQUE | {"items": {"enum": FORTY}, "minItems": 39}, [FORTY[1:]], [FORTY[2:], [*FORTY[1:], "w1"]]),
+    (
+        UNIQUE | {"prefixItems": [{"enum": ["a", 1]}], "items": {"anyOf": [{"type": "string"}, {"enum": [1, 2]}]}},
+        [["a", "b", 1], [1, "a", 2], ["a"]],
+        [["a", "a"], ["a", 1, 1], [1, 1], ["a", "b", "b"]],
+    ),
     (UNIQUE | {"items": {"enum": [*FORTY, 1]}}, [["w1", 1, "w2"]], [["w1", "w1"], [1, "w1", 1]]),
     (UNIQUE | {"items": {"enum": THOUSANDS}, "minItems": 2}, [["w9", "w8"]], [["w8", "w8"], ["w8"]]),
     (UNIQUE | {"items": {"enum": [*THOUSANDS, 1]}}, [[1, "w8"]], [["w8", "w8"], [1, 1]]),
@@ -527,6 +532,37 @@ def test_branches_that_no_key_tells_apart_end_for_want_of_fuel() -> None:
     view = MachineView(machine, TokenMasks(machine, BYTES, {}), lexis.arena, BuildLock(), endings.complete)
     with view.patient(50_000), pytest.raises(FuelError):
         accepts(view, '{"more":{"x":0}')
+
+
+ITEMS = st.sampled_from(
+    [{"type": "string"}, {"enum": ["a", "b", 1]}, {"enum": ["b", "c"]}, {"type": "string", "pattern": "^[ab]$"}]
+)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"items": ITEMS, "type": st.just("array")},
+            optional={
+                "prefixItems": st.lists(ITEMS, min_size=1, max_size=2),
+                "uniqueItems": st.just(True),
+                "minItems": st.integers(1, 3),
+                "maxItems": st.integers(1, 3),
+            },
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.lists(st.lists(st.sampled_from(["a", "b", "c", 1]), max_size=4), min_size=1, max_size=12),
+)
+def test_items_that_must_differ_are_judged_in_every_alternative(choices: list[Any], values: list[Any]) -> None:
+    schema = {"anyOf": choices}
+    try:
+        view = view_of(schema)
+    except GrammarError:  # no value at all, or strings that may repeat in one of them only
+        return
+    for value in values:
+        assert judged(view, value) == oracle(schema).is_valid(value), (schema, value)
 
 
 RUNNING_OUT: list[Any] = [
