@@ -88,26 +88,26 @@ class Arrays:
 
     def is_distinct(self, frame: ArrayFrame) -> bool:
         """Whether whoever reads the next item must see to it that no string comes twice."""
-        return any(map(self._is_left, self.edges(frame)))
+        return any(self._left_to_reader(edge) for edge in self.edges(frame))
 
     def check_uniqueness(self, frame: ArrayFrame) -> None:
         """Raises GrammarError where that holds for an alternative beside one in which strings may come twice."""
-        left = next(filter(self._is_left, self.edges(frame)), None)
+        left = next(filter(None, map(self._left_to_reader, self.edges(frame))), None)
         if left is None:
             return
         strings = self._formulas.holds(Kinds(Kind.STRING))
         for value, thread in self.edges(frame):
-            is_unique = any(isinstance(claim.assertion, Unique) for claim in thread.claims)
+            is_unique = any(map(_is_remembering, thread.claims))
             if not is_unique and self._has_value(self._formulas.all_of([value, strings])):
-                pointer = next(
-                    claim.assertion.pointer for claim in left.thread.claims if isinstance(claim.assertion, Unique)
-                )
                 message = "`uniqueItems` cannot be enforced for strings beside an alternative in which they may repeat."
-                raise GrammarError("unsupported_schema", message, pointer=pointer)
+                raise GrammarError("unsupported_schema", message, pointer=left.pointer)
 
-    def _is_left(self, edge: Edge) -> bool:
-        may_be_text = bool(self._values.kinds(edge.value) & Kind.STRING)
-        return may_be_text and any(_had(claim).num_texts is not None for claim in edge.thread.claims)
+    def _left_to_reader(self, edge: Edge) -> Unique | None:
+        """The `uniqueItems`, if there is one, that whoever reads an item must see to if the item is a string."""
+        for claim in edge.thread.claims:
+            if isinstance(claim.assertion, Unique) and _had(claim).num_texts is not None:
+                return claim.assertion if self._values.kinds(edge.value) & Kind.STRING else None
+        return None
 
     def after(self, frame: ArrayFrame, threads: Iterable[Thread]) -> ArrayFrame:
         """The frame behind an item."""
@@ -307,8 +307,6 @@ class Arrays:
 
     def _is_plainly_live(self, conjunction: Conjunction, index: int) -> bool | None:
         """As `_is_live`, without going from item to item, where there is no more than one schema of items."""
-        if (unseen := self._unseen_literals(conjunction)) is not None:
-            return self._unseen_end(conjunction, index, unseen) is not None
         if conjunction.open or len(conjunction.claims) != 1:
             return None
         (claim,) = conjunction.claims
@@ -321,29 +319,25 @@ class Arrays:
             return False
         return asked.least <= max(index, len(asked.prefix)) or self._has_value(asked.rest)
 
-    def _unseen_literals(self, conjunction: Conjunction) -> list[Formula] | None:
-        """What items of few values may still be, where `uniqueItems` and one schema are all that is asked of them."""
+    def _literals_left(self, conjunction: Conjunction) -> tuple[ArrayAssertion, list[Formula]] | None:
+        """The schema of items and which of its few values are left, where only it and `uniqueItems` are asked."""
         if conjunction.open or len(conjunction.claims) != 2 or not all(claim.positive for claim in conjunction.claims):
             return None
         items, unique = sorted(conjunction.claims, key=_is_remembering)
         if not isinstance(items.assertion, ArrayAssertion) or items.assertion.prefix or not _is_remembering(unique):
             return None
         found = self._literals.of(items.assertion.rest)
-        return None if found is None else [each for each in found if each not in _had(unique).values]
-
-    def _unseen_end(self, conjunction: Conjunction, index: int, unseen: list[Formula]) -> list[Formula] | None:
-        """The items of a shortest end, if there is one."""
-        (sizes,) = (claim.assertion for claim in conjunction.claims if isinstance(claim.assertion, ArrayAssertion))
-        missing = max(0, sizes.least - index)
-        if missing and not self._has_value(self._formulas.true):
-            return None
-        is_too_long = sizes.most is not None and index + missing > sizes.most
-        return None if is_too_long or missing > len(unseen) else unseen[:missing]
+        return None if found is None else (items.assertion, [each for each in found if each not in _had(unique).values])
 
     def completion(self, conjunction: Conjunction, index: int, most_counted: int) -> list[Formula] | None:
         """What the items of a shortest end are asked for; None where the end cannot be reached."""
-        if (unseen := self._unseen_literals(conjunction)) is not None:
-            return self._unseen_end(conjunction, index, unseen)
+        if (plain := self._literals_left(conjunction)) is not None:  # there are as many subsets as would be met
+            asked, left = plain
+            missing = max(0, asked.least - index)
+            if missing and not self._has_value(self._formulas.true):  # inside of an array as deep as is looked
+                return None
+            is_too_long = asked.most is not None and index + missing > asked.most
+            return None if is_too_long or missing > len(left) else left[:missing]
         layer: list[tuple[Conjunction, tuple[Formula, ...]]] = [(conjunction, ())]
         met = {(conjunction, index)}
         while layer:

@@ -183,7 +183,8 @@ class JsonPhases:
                 lexeme = syntax.lexicon.lexeme(self._value_readings(formulas, turn))
                 return Phase(number, lexeme, may_end=level == _ROOT)
             case InText(level):
-                asked, is_distinct = self._asked_texts(place), self._is_distinct(level)
+                is_distinct = self._is_distinct(level)
+                asked = self._asked_texts(place, is_distinct)
                 if not is_distinct and all(isinstance(texts, Words) for texts, _ in asked):
                     root, totals = self._root(self._word_labels(asked))
                     return Phase(number, root=root, totals=totals)
@@ -224,10 +225,9 @@ class JsonPhases:
         frame = None if around is None else around.frame
         return isinstance(frame, ArrayFrame) and self._arrays.is_distinct(frame)
 
-    def _asked_texts(self, place: InText) -> list[tuple[Texts, list[int]]]:
+    def _asked_texts(self, place: InText, is_distinct: bool) -> list[tuple[Texts, list[int]]]:
         """The languages that are asked for, each with the formulas that ask for it; a tag stands for one of them."""
         algebra, asked = self._values.key_algebra, dict[Texts, list[int]]()
-        is_distinct = self._is_distinct(place.level)
         for i, formula in enumerate(place.formulas):
             texts = algebra.listed(self._values.names(formula)) if is_distinct else self._values.texts(formula)
             if not algebra.is_empty(texts):
@@ -347,7 +347,7 @@ class JsonPhases:
 
     def _after_text(self, place: InText, ended: tuple[int, ...], label: int) -> Phase | None:
         tags = ended if label < 0 else self._syntax.lexicon.tag_sets[label]
-        asked = self._asked_texts(place)
+        asked = self._asked_texts(place, self._is_distinct(place.level))
         return self._after(place.level, (i for tag in tags for i in asked[tag - FIRST_TEXT][1]))
 
     def _after_name(self, level: int, frame: ObjectFrame, ended: tuple[int, ...], label: int) -> Phase | None:
