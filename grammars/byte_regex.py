@@ -15,6 +15,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import IntEnum
 from functools import lru_cache, reduce
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
@@ -36,6 +37,24 @@ ALL: Final = 2
 ALL_BYTES: Final = (1 << 256) - 1
 
 _BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN = range(7)
+
+
+class Form(IntEnum):
+    """What an expression is made of, and its operands: expressions, where nothing else is said."""
+
+    BYTES = _BYTES
+    """One byte out of a `ByteSet`."""
+    CONCAT = _CONCAT
+    """Two of them; the second may be such a chain. Without operands, `EMPTY`."""
+    UNION = _UNION
+    """Any number. Without operands, `NOTHING`."""
+    INTERSECTION = _INTER
+    COMPLEMENT = _NOT
+    REPEAT = _REPEAT
+    """One, and how often: at least and, if not negative, at most."""
+    FOREIGN = _FOREIGN
+    """A state of an `Automaton`."""
+
 
 _COMBINING: Final = {_INTER: AND, _UNION: OR, _NOT: NOT}
 _LOOKED_AT: Final = 32
@@ -329,6 +348,10 @@ class ByteRegexes:
             return expr, 1, 1
         body, least, most = rest
         return body, least, None if most < 0 else most
+
+    def form(self, expr: int) -> tuple[int, ...]:
+        """A `Form` and its operands."""
+        return self._nodes[expr]
 
     # ---- automaton
 

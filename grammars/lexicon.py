@@ -7,7 +7,9 @@ it ends is a set of tags, one for each reading that is complete then; the sets a
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import chain
+from operator import or_
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,11 +19,12 @@ from grammars.automaton import DEAD
 from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
 from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Ways, bytes_of, parted
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
+from grammars.loops import Loop, Loops
 
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
 UNCOUNTED: Final = -1
-EAGER, OPEN, BOUNDARY, REST, LOOPS = range(5)
+EAGER, OPEN, BOUNDARY, REST, LOOPS, LOOP_REST = range(6)
 """Columns of `Lexicon.facts`."""
 NO_TAGS: Final = 0
 """The number of the empty set of tags."""
@@ -35,6 +38,8 @@ class Reading(NamedTuple):
     eager: bool = True
     place: int = UNCOUNTED
     """For a string whose characters are counted, the place within a character (`char_counts`); else `UNCOUNTED`."""
+    guards: bool = False
+    """Whether the others are read as long as this one is: so languages are cut without being intersected one by one."""
 
 
 class Lexicon:
@@ -50,14 +55,16 @@ class Lexicon:
         """The sets of tags by number, each ascending."""
         self.rows = np.full((64, 256), UNKNOWN, np.int32)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
-        self.facts = np.zeros((64, 5), np.int32)
-        """[capacity, 5] of each lexeme, by the names of the columns:
+        self.facts = np.zeros((64, 6), np.int32)
+        """[capacity, 6] of each lexeme, by the names of the columns:
 
         `EAGER`, the tags of the eager readings that are complete, which ends the lexeme, or `NO_TAGS`; `OPEN`, the tags
         of the open readings that are complete, so that the lexeme may end, or `NO_TAGS`; `BOUNDARY`, 1 where it stands
         between two characters of a string in which they are counted; `REST`, the fewest characters that begin before
-        such a string can end; `LOOPS`, the kinds of bytes at which it stays as it is, none before its row is built.
+        such a string can end; `LOOPS`, kinds of bytes of which any number may be read, none before its row is built;
+        `LOOP_REST`, the fewest characters that begin before a string can end wherever such bytes have led.
         """
+        self._loops = Loops(arena)
         self.lexeme(())
         self.rows[DEAD] = DEAD
 
@@ -67,7 +74,7 @@ class Lexicon:
     @property
     def nbytes(self) -> int:
         """Memory of all lexemes; an estimate."""
-        return self.rows.nbytes + self.facts.nbytes + 400 * len(self._readings)
+        return self.rows.nbytes + self.facts.nbytes + 400 * len(self._readings) + self._loops.nbytes
 
     def lexeme(self, readings: tuple[Reading, ...], floor: int = 0) -> int:
         """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone.
@@ -91,7 +98,7 @@ class Lexicon:
         self.rows[made] = UNKNOWN
         eager = self.tags(*{reading.tag for reading in ended if reading.eager})
         may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
-        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, 0
+        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, 0, 0
         return made
 
     def readings(self, lexeme: int) -> tuple[Reading, ...]:
@@ -141,16 +148,29 @@ class Lexicon:
             regions = parted(regions, _ways(readings, place, self.arena.edges(expr)), keep_others=True)
         row = np.full(256, DEAD, np.int32)
         floor = int(self.facts[lexeme, REST] - self.facts[lexeme, BOUNDARY])
+        is_guarded = any(reading.guards for reading in self._readings[lexeme])
         for mask, left in regions:
-            if left:
-                row[bytes_of(mask)] = self.lexeme(tuple(chain(*left)), floor)
+            after = tuple(chain(*left))
+            if after and (not is_guarded or any(reading.guards for reading in after)):
+                row[bytes_of(mask)] = self.lexeme(after, floor)
         self.rows[lexeme] = row
-        loops = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
-        if loops & LETTERS:
-            for spans in CHARS_BEYOND_ASCII:
-                if self._returns(lexeme, spans, lexeme):
-                    loops |= int(KIND_OF[spans[0][0]])
-        self.facts[lexeme, LOOPS] = loops
+        self.facts[lexeme, LOOPS], self.facts[lexeme, LOOP_REST] = self._read_on(lexeme)
+
+    def _read_on(self, lexeme: int) -> tuple[int, int]:
+        """Both facts about what a lexeme can read on and on. Raises FuelError.
+
+        One of its readings is enough that can, as long as the lexeme does not end with such a byte.
+        """
+        readings = self._readings[lexeme]
+        loop, place = max(((self._loops.of(each.expr), each.place) for each in readings), key=_num_kinds)
+        kinds = loop.kinds & ~reduce(or_, (self._loops.last_kinds(each.expr) for each in readings if each.eager), 0)
+        returning = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
+        if returning & ~kinds:
+            if returning & LETTERS:
+                beyond = (spans for spans in CHARS_BEYOND_ASCII if self._returns(lexeme, spans, lexeme))
+                returning |= sum(int(KIND_OF[spans[0][0]]) for spans in beyond)
+            return returning, int(self.facts[lexeme, REST])
+        return kinds, 0 if place == UNCOUNTED or not kinds else self.counts.least(loop.within, place)
 
     def _returns(self, here: int, spans: tuple[tuple[int, int], ...], home: int) -> bool:
         """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""
@@ -167,11 +187,15 @@ def _ways(readings: list[Reading], place: int, edges: Ways) -> list[tuple[ByteSe
     """What bytes leave of some readings of one expression and at one place."""
     steps = [(UNCOUNTED, ALL_BYTES)] if place == UNCOUNTED else STEPS_BY_PLACE[place]
     return [
-        (both, [Reading(expr, tag, eager, after) for _, tag, eager, _ in readings])
+        (both, [Reading(expr, tag, eager, after, guards) for _, tag, eager, _, guards in readings])
         for mask, expr in edges
         for after, among in steps
         if (both := mask & among)
     ]
+
+
+def _num_kinds(found: tuple[Loop, int]) -> int:
+    return found[0].kinds.bit_count()
 
 
 def grown(array: NDArray[Any]) -> NDArray[Any]:

@@ -207,14 +207,14 @@ class Machine:
 
     def follow(self, phase: int, ending: int) -> int:
         """The phase after one, or `NO_PHASE`; `ending` is its label, shifted, and its tags."""
-        slot = _slot(self._follow_keys, phase, ending)
-        if self._follow_keys[slot] < 0:
+        after = int(_linked(self._follow_keys, self._follow_phases, phase, ending))
+        if after == UNKNOWN:
             found = self._phases.follow(phase, ending & (1 << LABEL_SHIFT) - 1, (ending >> LABEL_SHIFT) - 1)
             if found is not None:
                 self._note(found)
-            self._link(phase, ending, NO_PHASE if found is None else found.number)
-            slot = _slot(self._follow_keys, phase, ending)
-        return int(self._follow_phases[slot])
+            after = NO_PHASE if found is None else found.number
+            self._link(phase, ending, after)
+        return after
 
     def entry(self, phase: int) -> Place:
         """Where a phase begins."""
@@ -249,12 +249,9 @@ class Machine:
             keys, phases = self._follow_keys, self._follow_phases
             self._follow_keys = np.full(2 * len(keys), -1, np.int64)
             self._follow_phases = np.full(2 * len(keys), UNKNOWN, np.int32)
-            for key, known in zip(keys[keys >= 0], phases[keys >= 0], strict=True):
-                slot = _slot(self._follow_keys, int(key) >> 40, int(key) & (1 << 40) - 1)
-                self._follow_keys[slot], self._follow_phases[slot] = key, known
-        slot = _slot(self._follow_keys, phase, ending)
-        self._follow_keys[slot], self._follow_phases[slot] = phase << 40 | ending, after
-        self._num_follows += 1
+            _move(keys, phases, self._follow_keys, self._follow_phases)
+        if _put(self._follow_keys, self._follow_phases, phase, ending, after):
+            self._num_follows += 1
 
     def _note(self, phase: Phase) -> None:
         number = phase.number
@@ -277,6 +274,30 @@ def _slot(keys, phase, ending):  # type: ignore[no-untyped-def]
     while keys[slot] >= 0 and keys[slot] != key:
         slot = (slot + 1) & mask
     return slot
+
+
+@njit(cache=True, nogil=True)
+def _linked(keys, phases, phase, ending):  # type: ignore[no-untyped-def]
+    """The phase after an ending, `UNKNOWN` where nobody asked for it."""
+    return phases[_slot(keys, phase, ending)]
+
+
+@njit(cache=True, nogil=True)
+def _put(keys, phases, phase, ending, after):  # type: ignore[no-untyped-def]
+    """Notes the phase after an ending; whether that was not known before."""
+    slot = _slot(keys, phase, ending)
+    is_new = keys[slot] < 0
+    keys[slot], phases[slot] = (np.int64(phase) << 40) | np.int64(ending), after
+    return is_new
+
+
+@njit(cache=True, nogil=True)
+def _move(keys, phases, more_keys, more_phases):  # type: ignore[no-untyped-def]
+    """Copies a table of phases to a larger one."""
+    for slot in range(len(keys)):
+        if keys[slot] >= 0:
+            phase, ending = keys[slot] >> 40, keys[slot] & ((np.int64(1) << 40) - 1)
+            _put(more_keys, more_phases, phase, ending, phases[slot])
 
 
 @njit(cache=True, nogil=True)

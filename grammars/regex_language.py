@@ -8,6 +8,7 @@ and a look-ahead need no automaton of their own: `$` leaves the empty text where
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
@@ -133,10 +134,24 @@ class _Reading:
 
 
 _MOST_UNROLLED: Final = 16
+_MOST_CHARS_KEPT: Final = 200
 
 
 def read_pattern(pattern: str, dialect: Dialect = ECMA) -> Node:
-    """The tree of a pattern that can be enforced. Raises GrammarError with line and column."""
+    """The tree of a pattern that can be enforced. Raises GrammarError with line and column.
+
+    Trees of short patterns are kept: a schema's are read twice, and many schemas have the same.
+    """
+    is_kept = dialect is ECMA and len(pattern) <= _MOST_CHARS_KEPT
+    return _kept_tree(pattern) if is_kept else _tree(pattern, dialect)
+
+
+@lru_cache(maxsize=512)
+def _kept_tree(pattern: str) -> Node:
+    return _tree(pattern, ECMA)
+
+
+def _tree(pattern: str, dialect: Dialect) -> Node:
     tree = shared(parse(pattern, dialect))
     if _repeats_a_look(tree):
         message = (

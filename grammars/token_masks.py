@@ -35,6 +35,8 @@ class Interior(NamedTuple):
     """[size] characters that such a token begins; of others without meaning."""
     end_nodes: NDArray[np.int32]
     """[num_ends] nodes of the trie whose byte ends it."""
+    end_at: dict[int, int]
+    """By node, its place among those."""
     end_chars: NDArray[np.int32]
     """[num_ends] characters begun before."""
     tags: int
@@ -51,7 +53,7 @@ class Interior(NamedTuple):
     @property
     def nbytes(self) -> int:
         arrays = (self.inside, self.num_chars, self.end_nodes, self.end_chars, self.whole, self.parts)
-        return sum(array.nbytes for array in [*arrays, *self.within.values()])
+        return 100 * len(self.end_at) + sum(array.nbytes for array in [*arrays, *self.within.values()])
 
     def at_most(self, num_chars: int) -> Row:
         """The tokens that stay inside and begin at most so many characters, for the caller to change."""
@@ -152,7 +154,9 @@ class TokenMasks:
         elif extra >= 0:
             words = _words(machine.tables(), trie, phase, extra)
             if words:
-                nodes = nodes[~np.isin(nodes, [node for node, _ in words])]
+                is_behind = np.ones(len(nodes), np.bool_)
+                is_behind[[interior.end_at[node] for node, _ in words if node in interior.end_at]] = False
+                nodes = nodes[is_behind]
         behind: list[tuple[NDArray[np.int32], Place]] = []
         if (after := machine.follow(phase, interior.tags)) != NO_PHASE:
             if nodes is interior.end_nodes and row is None:
@@ -230,7 +234,8 @@ def interior_of(lexicon: Lexicon, lexeme: int, vocabulary: Vocabulary) -> Interi
     set_ends(whole, nodes, trie.low, trie.own, trie.token_ids)
     parts = _below(trie, nodes[trie.child[nodes] < trie.child[nodes + 1]])
     longest = max(int(num_chars.max(initial=0)), int(chars.max(initial=0)))
-    return Interior(inside, num_chars, nodes, chars, tag, whole, parts, longest, {})
+    end_at = {node: i for i, node in enumerate(nodes.tolist())}
+    return Interior(inside, num_chars, nodes, end_at, chars, tag, whole, parts, longest, {})
 
 
 def _build_all(lexicon: Lexicon, lexeme: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from grammars.byte_kinds import BYTE, CHILD, HEIGHT, HIGH, KINDS, LOW, OWN, WITH_NODE
-from grammars.lexicon import BOUNDARY, EAGER, LOOPS, REST
+from grammars.lexicon import BOUNDARY, EAGER, LOOP_REST, LOOPS, REST
 from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
 from grammars.words import LABEL, child_of
 
@@ -37,7 +37,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
         if above > 0 and _stays(lexemes, phases, phase, lexeme, extra, nodes[above, KINDS], nodes[above, HEIGHT]):
             _set_tokens(row, token_ids, nodes[above, OWN], nodes[above, HIGH])
             if phase == start:
-                reach = max(reach, extra + nodes[above, HEIGHT] + lexemes[lexeme, REST])
+                reach = max(reach, extra + nodes[above, HEIGHT] + lexemes[lexeme, LOOP_REST])
             continue
         on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(phases, phase, extra)
         on_place[0, 0], on_place[0, 1], on_place[0, 2] = phase, lexeme, extra
@@ -51,7 +51,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
             if _stays(lexemes, phases, phase, lexeme, extra, nodes[node, WITH_NODE], nodes[node, HEIGHT] + 1):
                 _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 if phase == start:
-                    reach = max(reach, extra + nodes[node, HEIGHT] + 1 + lexemes[lexeme, REST])
+                    reach = max(reach, extra + nodes[node, HEIGHT] + 1 + lexemes[lexeme, LOOP_REST])
                 continue
             following = rows[lexeme, nodes[node, BYTE]]
             if following > 0 and lexemes[following, EAGER] == 0 and on_plain[top]:
@@ -79,7 +79,8 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 continue
             stays = _stays(lexemes, phases, phase, lexeme, extra, nodes[node, KINDS], nodes[node, HEIGHT])
             if phase == start:
-                reach = max(reach, extra + lexemes[lexeme, REST] + (nodes[node, HEIGHT] if stays else 0))
+                rest = nodes[node, HEIGHT] + lexemes[lexeme, LOOP_REST] if stays else lexemes[lexeme, REST]
+                reach = max(reach, extra + rest)
             if stays:
                 _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 continue
@@ -102,12 +103,12 @@ def _is_plain(phases, phase, extra):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, inline="always")
 def _stays(lexemes, phases, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
-    """Whether a place's lexeme stays open while some kinds of bytes are read, at most so many."""
+    """Whether a place's lexeme can read on whatever bytes of some kinds are read, at most so many."""
     if kinds & ~lexemes[lexeme, LOOPS]:
         return False
     if phases[phase, ROOT] >= 0:
         return extra < 0
-    return phases[phase, MOST] < 0 or extra + height + lexemes[lexeme, REST] <= phases[phase, MOST]
+    return phases[phase, MOST] < 0 or extra + height + lexemes[lexeme, LOOP_REST] <= phases[phase, MOST]
 
 
 @njit(cache=True, nogil=True)

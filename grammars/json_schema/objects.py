@@ -20,6 +20,7 @@ _STEPS_OF_COMPLETION: Final = 10
 _STEPS_OF_CLAIM: Final = 50
 """The same of one way in which a value may leave a claim that must fail."""
 _MOST_CLASSES: Final = 256
+_MOST_TOLD_APART: Final = 8
 
 KeyClass = frozenset[int]
 """Of keys that no schema names: which of a universe's predicates they satisfy."""
@@ -90,7 +91,8 @@ class Objects:
         self._asked: dict[tuple[ObjectAssertion, Key, Universe], Formula] = {}
         self._touched: dict[tuple[Disjunction, Key, Universe], bool] = {}
         self._possible: dict[tuple[frozenset[Claim], Universe], list[int]] = {}
-        self._live: dict[tuple[Conjunction, Universe, Place], bool] = {}
+        self._completions: dict[tuple[Conjunction, Universe, int, int], _Known] = {}
+        """By what a place tells, but for the named keys that may come no more."""
         self._edges: dict[tuple[ObjectFrame, Key], tuple[Edge, ...]] = {}
         self._exclusive: dict[tuple[ObjectAssertion, ObjectAssertion], bool] = {}
         self._both: dict[tuple[Formula, Formula], Formula | None] = {}
@@ -352,11 +354,29 @@ class Objects:
         key = (one, other)
         if key in self._both:
             return self._both[key]
-        doubts, both = self.num_doubts, self._formulas.all_of([one, other])
-        found = both if self._has_value(both) else None
+        doubts, found = self.num_doubts, None
+        if not self._are_apart(one, other):
+            both = self._formulas.all_of([one, other])
+            found = both if self._has_value(both) else None
         if found is not None or doubts == self.num_doubts:
             self._both[key] = found
         return found
+
+    def _are_apart(self, one: Formula, other: Formula) -> bool:
+        """Whether the other allows none of the strings that one allows, which are few and all that it does.
+
+        The alternatives of a `oneOf` often differ in a key that names them; so each of them is soon told from each.
+        """
+        values = self._values
+        if values.kinds(one) != Kind.STRING:
+            return False
+        texts = values.texts(one)
+        if not isinstance(texts, Words) or len(texts.words) > _MOST_TOLD_APART:
+            return False
+        if not values.kinds(other) & Kind.STRING:
+            return True
+        allowed = values.texts(other)
+        return not any(values.text_algebra.holds(allowed, word) for word in texts.words)
 
     def _has_value(self, formula: Formula) -> bool:
         return self._inhabitants.has_value(formula)
@@ -396,17 +416,29 @@ class Objects:
     # ---- whether the end can be reached
 
     def _is_live(self, conjunction: Conjunction, universe: Universe, place: Place) -> bool:
-        key = (conjunction, universe, place)
-        known = self._live.get(key)
-        if known is None:
-            doubts = self.num_doubts
-            known = self.completion(conjunction, universe, place) is not None
-            if known or doubts == self.num_doubts:
-                self._live[key] = known
-        return known
+        return self.completion(conjunction, universe, place) is not None
 
     def completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> Members | None:
-        """Members that bring an object to an end, and what their values are asked for; None where nothing does."""
+        """Members that bring an object to an end, and what their values are asked for; None where nothing does.
+
+        They do wherever their keys may still come; and where no members do, none do where fewer keys may come.
+        """
+        key = (conjunction, universe, place.seen & universe.relevant, place.num_members)
+        taken = place.seen if self._any_order else (1 << place.position) - 1
+        known = self._completions.get(key, _NOTHING_KNOWN)
+        if known.members is not None and not known.named & taken:
+            return known.members
+        if known.not_with is not None and not known.not_with & ~taken:
+            return None
+        doubts, found = self.num_doubts, self._find_completion(conjunction, universe, place)
+        if found is not None:
+            named = sum(1 << universe.index[name] for name, _ in found if isinstance(name, str))
+            self._completions[key] = known._replace(members=found, named=named)
+        elif doubts == self.num_doubts:
+            self._completions[key] = known._replace(not_with=taken)
+        return found
+
+    def _find_completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> Members | None:
         self.spend(_STEPS_OF_COMPLETION)
         if conjunction.open:
             if not self._is_live(Conjunction(conjunction.claims, frozenset()), universe, place):
@@ -537,6 +569,19 @@ class Objects:
 
 Members = dict[tuple[Key, int], Formula]
 """Keys, those of a class numbered, and what their values are asked for."""
+
+
+class _Known(NamedTuple):
+    """How an object can be ended, and when it cannot, as far as it was asked."""
+
+    members: Members | None
+    named: int
+    """[bits by key] the named keys of these."""
+    not_with: int | None
+    """[bits by key] the named keys that could not come when there was no end."""
+
+
+_NOTHING_KNOWN: Final = _Known(None, 0, None)
 
 
 class _Completion:

@@ -17,6 +17,7 @@ from grammars.json_schema.formula import Formula, Kind
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.objects import Edge, Key, ObjectFrame, Place, Universe
 from grammars.json_schema.syntax import (
+    ANY_NAME,
     CLOSE,
     FIRST_NUMBER,
     FIRST_TEXT,
@@ -289,6 +290,8 @@ class JsonPhases:
         is_read[named] = True
         if not others:
             return Phase(number, root=root, totals=self._allowed(root, is_read))
+        if len(others) == len(universe.classes):  # so a key that may not come, if it is read, can be read on
+            return Phase(number, self._told_names(universe), root, is_distinct=True)
         left_out = set[str]()
         for i, key in enumerate(universe.keys):
             if not is_read[i] and universe.class_of[key] in others:  # it must not be read as one of the others
@@ -303,6 +306,11 @@ class JsonPhases:
             asked = [(algebra.all_of([names, against]), i) for names, i in asked]
         lexeme = self._syntax.names([(algebra.expr(names), i) for names, i in asked])
         return Phase(number, lexeme, root, self._allowed(root, is_read), is_distinct=True)
+
+    def _told_names(self, universe: Universe) -> int:
+        """The lexeme of keys that all may come, and tell what they satisfy when they end."""
+        algebra, told = self._values.key_algebra, sorted(frozenset().union(*universe.classes))
+        return self._syntax.told_names([(algebra.uncut(universe.predicates[number]), number) for number in told])
 
     def _allowed(self, root: int, is_read: NDArray[np.bool_]) -> int:
         """The running totals of the keys of a universe that are read."""
@@ -352,7 +360,11 @@ class JsonPhases:
 
     def _after_name(self, level: int, frame: ObjectFrame, ended: tuple[int, ...], label: int) -> Phase | None:
         universe = frame.universe
-        key: Key = universe.keys[label] if label >= 0 else list(universe.classes)[ended[0]]
+        key: Key
+        if label >= 0:
+            key = universe.keys[label]
+        else:
+            key = frozenset(ended[:-1]) if ended[-1] == ANY_NAME else list(universe.classes)[ended[0]]
         edges = self._objects.edges(frame, key)
         if not edges:
             return None

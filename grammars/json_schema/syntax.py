@@ -21,6 +21,8 @@ FIRST_NUMBER: Final = 16
 """The tag of the first formula's numbers; the next one's is one more, and so on."""
 FIRST_TEXT: Final = 0
 """The same for strings, which are read by themselves."""
+ANY_NAME: Final = 1 << 20
+"""The tag of a key of which all others tell what it satisfies."""
 
 _LITERALS: Final = ((Kind.NULL, b"null", 6), (Kind.FALSE, b"false", 7), (Kind.TRUE, b"true", 8))
 _OPENING: Final = (
@@ -66,6 +68,7 @@ class Syntax:
         """What may stand before and behind a document."""
         self._quote = arena.literal(b'"')
         self._values: dict[object, tuple[Reading, ...]] = {}
+        self._any_name = arena.concat(any_name, self._quote)
         self.any_name = self.counted(any_name)
         """Any key up to its closing quote."""
         self.any_text = self.counted(any_text)
@@ -97,6 +100,11 @@ class Syntax:
         return self.lexicon.lexeme(tuple(Reading(concat(expr, self._quote), tag) for expr, tag in readings))
 
     names = texts
+
+    def told_names(self, predicates: list[tuple[int, int]]) -> int:
+        """Any key up to its closing quote, which ends with `ANY_NAME` and the tags of the languages that have it."""
+        readings = [Reading(self._arena.concat(expr, self._quote), tag) for expr, tag in predicates]
+        return self.lexicon.lexeme((*readings, Reading(self._any_name, ANY_NAME, guards=True)))
 
     def counted(self, expr: int) -> int:
         """Strings of which the characters are counted, up to the closing quote."""

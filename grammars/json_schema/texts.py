@@ -13,9 +13,9 @@ from typing import Final
 from grammars.byte_regex import NOTHING, ByteRegexes
 from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
+from grammars.json_schema.formats import format_tree
 from grammars.json_strings import spelling, spellings, value_of
 from grammars.regex_language import ANY_CHAR, RegexLanguage
-from grammars.regex_syntax import Node
 
 _MOST_LISTED: Final = 256
 _MANY: Final = 8
@@ -82,6 +82,7 @@ class TextAlgebra:
         self._quote = arena.literal(b'"')
         self._spelt: dict[Texts, int] = {}
         self._patterns: dict[str, int] = {}
+        self._formats: dict[str, int] = {}
         self._listed: dict[Matching, Texts] = {}
 
     def matching(self, pattern: str) -> Texts:
@@ -91,9 +92,12 @@ class TextAlgebra:
             known = self._patterns[pattern] = self.language.anywhere(pattern)
         return self.of(known)
 
-    def whole(self, tree: Node) -> Texts:
-        """The texts that a pattern matches as a whole, given as a tree."""
-        return self.of(self.language.whole_tree(tree))
+    def formatted(self, name: str) -> Texts:
+        """The texts of a format, one of `FORMATS`."""
+        known = self._formats.get(name)
+        if known is None:
+            known = self._formats[name] = self.language.whole_tree(format_tree(name))
+        return self.of(known)
 
     def of(self, expr: int) -> Texts:
         if expr in (self.language.any_text, NOTHING):
@@ -122,7 +126,7 @@ class TextAlgebra:
         """The spellings of a language."""
         found = self._spelt.get(texts)
         if found is None:
-            spelt = self.any_spelling if texts == ANY else self._spell(texts)
+            spelt = self.any_spelling if texts == ANY else self.uncut(texts)
             if self._must_be_cut and spelt != self.any_spelling:
                 spelt = self.arena.intersection(self.any_spelling, spelt)
             found = self._spelt[texts] = spelt
@@ -253,7 +257,8 @@ class TextAlgebra:
             case _:
                 return self.of(self.arena.union(self.expr(left), self.expr(right)))
 
-    def _spell(self, texts: Texts) -> int:
+    def uncut(self, texts: Texts) -> int:
+        """The spellings of a language, and maybe some that `any_spelling` has not."""
         match texts:
             case Words(words):
                 if len(words) > _MOST_WRITTEN:

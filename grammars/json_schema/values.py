@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import and_, or_
 
-from grammars.json_schema.formats import FORMATS, format_tree
+from grammars.json_schema.formats import FORMATS
 from grammars.json_schema.formula import ALL_KINDS, Assertion, Formula, Kind, Kinds, Op, StringAssertion, kind_of
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.numbers import Set, TooManyRangesError, number_set
@@ -154,7 +154,7 @@ class Values:
                 except GrammarError as error:
                     raise within_schema(error, assertion.pointer) from None
             case "format":
-                return algebra.whole(format_tree(argument)) if argument in FORMATS else ANY
+                return algebra.formatted(argument) if argument in FORMATS else ANY
 
     # ---- numbers
 

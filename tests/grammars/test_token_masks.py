@@ -77,8 +77,17 @@ SCHEMAS: list[Any] = [
         r"[a-z]$",
         r"^[^é]*$",
         r"^\p{L}*$",
+        "the|é",
+        "[a-z][0-9]+$",
+        r"^\S+:\S+$",
+        "(a.b){2}",
     )
 ] + [
+    {"type": "string", "pattern": "[0-9a]+", "minLength": 4, "maxLength": 6},
+    {"type": "string", "pattern": r"^\S+:\S+$", "minLength": 3, "maxLength": 9},
+    {"type": "string", "allOf": [{"pattern": "a"}, {"pattern": "é|T"}]},
+    {"type": "string", "allOf": [{"pattern": "^[ -~]*a[ -~]*$"}, {"pattern": "b"}], "maxLength": 7},
+    {"oneOf": [{"type": "string", "pattern": "a"}, {"type": "string", "pattern": "b"}]},
     {"type": "string", "pattern": r"^\S*$", "maxLength": 4},
     {"type": "string", "maxLength": 3},
     {"type": "string", "minLength": 3, "maxLength": 6},
@@ -90,7 +99,14 @@ SCHEMAS: list[Any] = [
         "patternProperties": {"^[a-z]": {"type": "number"}},
         "properties": {"the": {}, "a-b": {"const": 1}},
     },
+    {
+        "type": "object",
+        "patternProperties": {"a.b": {"type": "number"}, "[zé]$": {"type": "boolean"}, "^a-b$": {"type": "null"}},
+        "properties": {"the": {}, "az": False, "a-b": {"type": "null"}},
+        "additionalProperties": {"type": "array"},
+    },
     {"type": "array", "items": {"type": "string", "pattern": "^[a-z ]*$"}, "uniqueItems": True},
+    {"type": "array", "items": {"type": "string", "pattern": "[a-z][0-9]"}, "uniqueItems": True},
     {"not": {"type": "string", "pattern": "a"}},
 ]
 
@@ -179,7 +195,7 @@ def test_every_byte_that_begins_a_character_has_one_kind() -> None:
             assert len(char.decode()) == 1
 
 
-def test_a_lexeme_stays_at_the_kinds_of_characters_that_lead_back_to_it() -> None:
+def test_a_lexeme_reads_on_whatever_comes_of_some_kinds_of_characters() -> None:
     arena = ByteRegexes()
     language, lexicon = RegexLanguage(arena, Utf8(arena).chars), Lexicon(arena)
 
@@ -195,3 +211,9 @@ def test_a_lexeme_stays_at_the_kinds_of_characters_that_lead_back_to_it() -> Non
     assert loops(r"[^\n]*") == "aZ0 _.é日"
     assert loops(r"[^日\n]*") == "aZ0 _.é"
     assert loops("[a-z]{0,9}") == ""
+    assert loops("(ab)*") == ""
+    assert loops(r"[^\n]*ab[^\n]*") == "aZ0 _.é日"
+    assert loops("a[a-z]*|[a-z0-9]+b|c") == "a0"
+    assert loops("(?=[^\n]*0)[a-z0-9]*z") == "a0"
+    assert loops("(?=[^\n]*0)[a-z]*") == ""
+    assert loops("0?[a-z]*") == "a"
