@@ -173,6 +173,8 @@ class ByteRegexes:
         """For each expression a guess at the bytes of a short match: too many for what one text may match at once."""
         self._ways: dict[int, Ways] = {}
         self._edges: dict[int, Ways] = {}
+        self._derivatives: dict[int, int] = {}
+        """Of expressions by the bytes of texts that were looked for, as one number."""
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
         self._finite: dict[int, bool] = {}
         self._counts: dict[int, int] = {}
@@ -203,7 +205,7 @@ class ByteRegexes:
     @property
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
-        sizes = (110, self._nodes), (400, self._ways), (100, self._edges), (50, self._live)
+        sizes = (110, self._nodes), (400, self._ways), (100, self._edges), (100, self._derivatives), (50, self._live)
         combined = 200 * len(self._combined)
         searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
         grown = sum(automaton.nbytes for automaton in self._growing)
@@ -362,6 +364,19 @@ class ByteRegexes:
     def derivative(self, expr: int, byte: int) -> int:
         """What may follow `byte` in a match of `expr`. Not yet cut where nothing can match any more: see `step`."""
         return next((target for mask, target in self.ways(expr) if mask >> byte & 1), NOTHING)
+
+    def run(self, expr: int, text: bytes) -> int:
+        """What may follow a text in a match of `expr`, as `derivative` has it."""
+        known = self._derivatives
+        for byte in text:
+            key = expr << 8 | byte
+            after = known.get(key)
+            if after is None:
+                after = known[key] = self.derivative(expr, byte)
+            if after == NOTHING:
+                return NOTHING
+            expr = after
+        return expr
 
     def step(self, expr: int, byte: int) -> int:
         """The state after one more byte: `NOTHING`, or an expression that some text matches."""

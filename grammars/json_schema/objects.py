@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
@@ -188,7 +188,9 @@ class Objects:
             return self._formulas.false
         parts = [assertion.keys[key]] if isinstance(key, str) and key in assertion.keys else []
         parts += [formula for pattern, formula in assertion.patterns if self._satisfies(key, pattern, universe)]
-        return self._formulas.all_of(parts) if parts else assertion.additional
+        if not parts:
+            return assertion.additional
+        return parts[0] if len(parts) == 1 else self._formulas.all_of(parts)
 
     def _satisfies(self, key: Key, predicate: object, universe: Universe) -> bool:
         number = universe.predicate_of[predicate]
@@ -251,11 +253,12 @@ class Objects:
 
     def _demand(self, conjunction: Conjunction, key: Key, universe: Universe) -> Formula:
         """What the claims that must hold ask of the value of a key."""
-        return self._formulas.all_of(
-            self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
-            for claim in conjunction.claims
-            if claim.positive
-        )
+        return self.asked_by([claim.assertion for claim in conjunction.claims if claim.positive], key, universe)
+
+    def asked_by(self, assertions: Sequence[Assertion], key: Key, universe: Universe) -> Formula:
+        """What some assertions about objects ask of the value of a key."""
+        asked = [self._asks(each, key, universe) for each in assertions]  # type: ignore[arg-type]
+        return asked[0] if len(asked) == 1 else self._formulas.all_of(asked)
 
     def _decided(
         self,
@@ -482,10 +485,10 @@ class Objects:
         known = self._possible.get((claims, universe))
         if known is None:
             known, doubts = [], self.num_doubts
+            asserted = [claim.assertion for claim in claims]
             for i, key in enumerate(universe.keys):
                 self.spend(1)
-                value = self._formulas.all_of(self._asks(c.assertion, key, universe) for c in claims)  # type: ignore[arg-type]
-                if self._has_value(value):
+                if self._has_value(self.asked_by(asserted, key, universe)):
                     known.append(i)
             if doubts == self.num_doubts:
                 self._possible[claims, universe] = known
@@ -530,16 +533,18 @@ class Objects:
             predicates=tuple(predicates),
             predicate_of=predicate_of,
             classes={key: names for key, names in classes.items() if not isinstance(names, Words)},
-            class_of={key: self._class_of(key, predicates) for key in keys},
+            class_of=self._classes_of(keys, predicates),
             relevant=sum(1 << index[key] for key in tracked),
             most_counted=max(counts, default=0),
             is_simple=not any(each.dependent for each in order) and not any(counts),
         )
 
-    def _class_of(self, key: str, predicates: list[Texts]) -> KeyClass:
-        algebra = self._values.key_algebra
-        self.spend(1)
-        return frozenset(number for number, texts in enumerate(predicates) if algebra.holds(texts, key))
+    def _classes_of(self, keys: Collection[str], predicates: list[Texts]) -> dict[str, KeyClass]:
+        self.spend(len(keys))
+        if not predicates:
+            return dict.fromkeys(keys, frozenset())
+        holds, numbered = self._values.key_algebra.holds, list(enumerate(predicates))
+        return {key: frozenset(number for number, texts in numbered if holds(texts, key)) for key in keys}
 
     def _age(self, assertion: ObjectAssertion) -> int:
         return self._formulas.holds(assertion).number
@@ -721,5 +726,5 @@ class _Completion:
         objects, universe = self._objects, self._universe
         if isinstance(key, str) and not objects._is_free(universe.index[key], self._place):
             return None
-        value = objects._formulas.all_of(objects._asks(each, key, universe) for each in self._positive)
+        value = objects.asked_by(self._positive, key, universe)
         return value if objects._has_value(value) else None

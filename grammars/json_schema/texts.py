@@ -159,11 +159,7 @@ class TextAlgebra:
                 return least <= len(text) <= most and self.holds(Matching(expr), text)
             case Matching(expr):
                 self.arena.spend(1)
-                for byte in spelling(text):
-                    expr = self.arena.derivative(expr, byte)
-                    if expr == NOTHING:
-                        return False
-                return self.arena.accepts(expr)
+                return self.arena.accepts(self.arena.run(expr, spelling(text)))
 
     def is_empty(self, texts: Texts) -> bool:
         match texts:
