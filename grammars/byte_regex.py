@@ -780,12 +780,9 @@ class ByteRegexes:
             nodes[operand] = nodes[operand]._replace(above=number)
         return number
 
-    def part_row(self, expr: int) -> NDArray[np.int64]:
-        """[256] the derivatives by every byte, whether live or not."""
-        row = np.zeros(256, np.int64)
-        for mask, target in self.ways(expr):
-            row[bytes_of(mask)] = target
-        return row
+    def part_ways(self, expr: int) -> Iterator[tuple[NDArray[np.intp], int]]:
+        """The derivatives, whether live or not, each with its bytes; none by the others."""
+        return ((bytes_of(mask), target) for mask, target in self.ways(expr))
 
     def part_facts(self, expr: int) -> tuple[bool, int]:
         """Whether the empty text matches, and a guess at the bytes of a short match."""

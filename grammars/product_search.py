@@ -6,7 +6,7 @@ Here expressions are made of the parts alone; the tuples are stepped by tables, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Final, NamedTuple, Protocol
 
@@ -42,8 +42,8 @@ _TUPLES_A_STEP: Final = 16
 class Parts(Protocol):
     """The arena that the parts are expressions of."""
 
-    def part_row(self, expr: int) -> NDArray[np.int64]:
-        """[256] the expressions after each byte. Raises FuelError."""
+    def part_ways(self, expr: int) -> Iterator[tuple[NDArray[np.intp], int]]:
+        """The expressions after the bytes of disjoint sets; nothing follows other bytes. Raises FuelError."""
         ...
 
     def part_facts(self, expr: int) -> tuple[bool, int]:
@@ -88,10 +88,13 @@ class PartStates:
 
     def build(self, number: int, arena: Parts) -> None:
         """Fills a row. Raises FuelError."""
-        exprs, which = np.unique(arena.part_row(self._exprs[number]), return_inverse=True)
-        self.rows[number] = np.array([self.number(expr, arena) for expr in exprs.tolist()], np.int32)[which]
-        both = self._classes * len(exprs) + which
-        _, self.bytes, self._classes = np.unique(both, return_index=True, return_inverse=True)
+        row = np.full(256, NOTHING, np.int32)
+        for among, expr in arena.part_ways(self._exprs[number]):
+            row[among] = self.number(expr, arena)
+        self.rows[number] = row
+        if (row[self.bytes][self._classes] != row).any():
+            both = self._classes << 32 | row
+            _, self.bytes, self._classes = np.unique(both, return_index=True, return_inverse=True)
 
 
 class Node(NamedTuple):
