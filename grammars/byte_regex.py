@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache, reduce
+from operator import and_, or_
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import numpy as np
@@ -171,6 +172,8 @@ class ByteRegexes:
         self._positive: list[bool] = []
         self._length: list[int] = []
         """For each expression a guess at the bytes of a short match: too many for what one text may match at once."""
+        self._last_bytes: list[ByteSet] = []
+        """For each expression the bytes that a match may end with, and maybe others."""
         self._ways: dict[int, Ways] = {}
         self._edges: dict[int, Ways] = {}
         self._derivatives: dict[int, int] = {}
@@ -205,7 +208,7 @@ class ByteRegexes:
     @property
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
-        sizes = (110, self._nodes), (400, self._ways), (100, self._edges), (100, self._derivatives), (50, self._live)
+        sizes = (120, self._nodes), (400, self._ways), (100, self._edges), (100, self._derivatives), (50, self._live)
         combined = 200 * len(self._combined)
         searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
         grown = sum(automaton.nbytes for automaton in self._growing)
@@ -354,6 +357,10 @@ class ByteRegexes:
     def form(self, expr: int) -> tuple[int, ...]:
         """A `Form` and its operands."""
         return self._nodes[expr]
+
+    def last_bytes(self, expr: int) -> ByteSet:
+        """The bytes that a match may end with, and maybe others."""
+        return self._last_bytes[expr]
 
     # ---- automaton
 
@@ -518,6 +525,7 @@ class ByteRegexes:
             self._nullable.append(nullable)
             self._positive.append(positive)
             self._length.append(0 if nullable else self._guessed_length(*key))
+            self._last_bytes.append(self._union_of_last(*key))
         return made
 
     def _guessed_length(self, kind: int, *rest: int) -> int:
@@ -533,6 +541,23 @@ class ByteRegexes:
                 return self._length[rest[0]] * rest[1]
             case _:
                 return 1
+
+    def _union_of_last(self, kind: int, *rest: int) -> ByteSet:
+        """`_last_bytes` of an expression."""
+        last = self._last_bytes
+        match kind:
+            case 0:
+                return rest[0]
+            case 1 if rest:
+                return last[rest[1]] | last[rest[0]] if self._nullable[rest[1]] else last[rest[1]]
+            case 1 | 2:
+                return reduce(or_, (last[part] for part in rest), 0)
+            case 3:
+                return reduce(and_, (last[part] for part in rest))
+            case 5:
+                return last[rest[0]]
+            case _:
+                return ALL_BYTES
 
     def _set_node(self, kind: int, members: set[int], neutral: int, *, nullable: bool) -> int:
         if not members:

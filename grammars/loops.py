@@ -15,9 +15,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
-from grammars.byte_regex import ALL_BYTES, EMPTY, ByteRegexes, ByteSet, Form, byte_range, bytes_of
+from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Form, byte_range, bytes_of
 
 _BEYOND_ASCII: Final = 1 << 0x80
+_MOST_LEFT_OUT: Final = 32
+"""So many parts of a concatenation are looked at before one that cannot be left out."""
 
 
 class Loop(NamedTuple):
@@ -34,13 +36,12 @@ class Loops:
     def __init__(self, arena: ByteRegexes) -> None:
         self._arena = arena
         self._known: dict[int, Loop] = {}
-        self._last_bytes: dict[int, ByteSet] = {}
         self._kinds_of_chars: dict[int, int] = {}
 
     @property
     def nbytes(self) -> int:
         """An estimate."""
-        return 200 * len(self._known) + 130 * len(self._last_bytes)
+        return 200 * len(self._known)
 
     def of(self, expr: int) -> Loop:
         """As far as the form of an expression that some text matches tells. Raises FuelError."""
@@ -51,27 +52,35 @@ class Loops:
 
     def last_kinds(self, expr: int) -> int:
         """The kinds of bytes that a match may end with, and maybe others."""
-        last = self._last(expr)
+        last = self._arena.last_bytes(expr)
         return _kinds_with(last) if last < _BEYOND_ASCII else _kinds_with(last) | ~ASCII_KINDS
 
     def _of(self, expr: int) -> Iterator[Loop]:
-        arena, form = self._arena, self._arena.form
-        match form(expr):
+        self._arena.spend(1)
+        match self._arena.form(expr):
             case Form.REPEAT, body, _, most if most < 0:
                 yield Loop(self._chars(body), expr)
             case Form.UNION, *parts:
                 yield from map(self.of, parts)
             case Form.INTERSECTION, *parts:
                 kinds, within = zip(*map(self.of, parts), strict=True)
-                yield from self._live(reduce(and_, kinds), arena.intersection, within)
-            case Form.CONCAT, _, _:
-                while form(expr)[0] == Form.CONCAT and expr != EMPTY:
-                    _, head, expr = form(expr)
-                    first = self.of(head)
-                    yield from self._live(first.kinds, arena.concat, (first.within, expr))
-                    if not arena.accepts(head):
-                        return
-                yield self.of(expr)
+                yield from self._live(reduce(and_, kinds), self._arena.intersection, within)
+            case Form.CONCAT, head, tail:
+                yield from self._of_chain(head, tail)
+
+    def _of_chain(self, head: int, tail: int) -> Iterator[Loop]:
+        """Of a concatenation, which may be long: any part may be read first before which all may be left out."""
+        for _ in range(_MOST_LEFT_OUT):
+            first = self.of(head)
+            yield from self._live(first.kinds, self._arena.concat, (first.within, tail))
+            if not self._arena.accepts(head):
+                return
+            match self._arena.form(tail):
+                case Form.CONCAT, after, rest:
+                    head, tail = after, rest
+                case _:
+                    yield self.of(tail)
+                    return
 
     def _live(self, kinds: int, join: Callable[..., int], parts: Iterable[int]) -> Iterator[Loop]:
         if kinds and self._arena.is_live(within := join(*parts)):
@@ -97,28 +106,6 @@ class Loops:
         among = byte_range(*spans[0])
         ways = [(mask & among, after) for mask, after in self._arena.edges(expr) if mask & among]
         return _union(mask for mask, _ in ways) == among and all(self._has(after, spans[1:]) for _, after in ways)
-
-    def _last(self, expr: int) -> ByteSet:
-        """The bytes that a match may end with, and maybe others."""
-        while (node := self._arena.form(expr))[0] == Form.CONCAT and expr != EMPTY and not self._arena.accepts(node[2]):
-            expr = node[2]
-        found = self._last_bytes.get(expr)
-        if found is None:
-            found = self._last_bytes[expr] = self._new_last(node)
-        return found
-
-    def _new_last(self, node: tuple[int, ...]) -> ByteSet:
-        match node:
-            case Form.BYTES, mask:
-                return mask
-            case ((Form.CONCAT | Form.UNION), *parts):
-                return _union(map(self._last, parts))
-            case Form.INTERSECTION, *parts:
-                return reduce(and_, map(self._last, parts))
-            case Form.REPEAT, body, _, _:
-                return self._last(body)
-            case _:
-                return ALL_BYTES
 
 
 def _union(masks: Iterable[ByteSet]) -> ByteSet:
