@@ -725,6 +725,7 @@ class ByteRegexes:
                 if key in self._known_carried:
                     break
                 passed.append(key)
+            self.spend(1)
             _, head, chain = self._nodes[chain]
             ends = self._carried_from(head, ends)
         ends = self._carried_from(chain, ends)

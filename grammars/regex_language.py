@@ -52,7 +52,7 @@ class RegexLanguage:
 
     def whole(self, pattern: str) -> int:
         """The texts that match as a whole. Raises GrammarError with line and column."""
-        return self.whole_tree(read_pattern(pattern, self._dialect))
+        return self.whole_tree(read_pattern(pattern, self._dialect, self._arena.spend))
 
     def whole_tree(self, tree: Node) -> int:
         """The texts that a pattern matches as a whole, given what `read_pattern` made of it."""
@@ -60,7 +60,8 @@ class RegexLanguage:
 
     def anywhere(self, pattern: str) -> int:
         """The texts that hold a match, as `pattern` in JSON Schema has it. Raises GrammarError with line and column."""
-        tree, rest = read_pattern(pattern, self._dialect), _Rest(self.any_text, self.any_text)
+        tree = read_pattern(pattern, self._dialect, self._arena.spend)
+        rest = _Rest(self.any_text, self.any_text)
         reading = _Reading(self._arena, self._chars, self.any_text)
         first = reading.read(tree, rest, at_start=True)
         later = reading.read(tree, rest, at_start=False)
@@ -80,6 +81,7 @@ class _Reading:
         key = id(node), rest, at_start
         found = self._known.get(key)
         if found is None:
+            self._arena.spend(1)
             found = self._known[key] = self._read_node(node, rest, at_start=at_start)
         return found
 
@@ -137,22 +139,25 @@ _MOST_UNROLLED: Final = 16
 _MOST_CHARS_KEPT: Final = 200
 
 
-def read_pattern(pattern: str, dialect: Dialect = ECMA) -> Node:
+def read_pattern(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = lambda steps: None) -> Node:
     """The tree of a pattern that can be enforced. Raises GrammarError with line and column.
 
-    Trees of short patterns are kept: a schema's are read twice, and many schemas have the same.
+    `spend` is told of steps, as in `ByteRegexes`. Trees of short patterns are kept: a schema's are read twice, and many
+    schemas have the same.
     """
-    is_kept = dialect is ECMA and len(pattern) <= _MOST_CHARS_KEPT
-    return _kept_tree(pattern) if is_kept else _tree(pattern, dialect)
+    if dialect is ECMA and len(pattern) <= _MOST_CHARS_KEPT:
+        spend(len(pattern))
+        return _kept_tree(pattern)
+    return _tree(pattern, dialect, spend)
 
 
 @lru_cache(maxsize=512)
 def _kept_tree(pattern: str) -> Node:
-    return _tree(pattern, ECMA)
+    return _tree(pattern, ECMA, lambda steps: None)
 
 
-def _tree(pattern: str, dialect: Dialect) -> Node:
-    tree = shared(parse(pattern, dialect))
+def _tree(pattern: str, dialect: Dialect, spend: Callable[[int], None]) -> Node:
+    tree = shared(parse(pattern, dialect, spend))
     if _repeats_a_look(tree):
         message = (
             "The regular expression is not supported: it repeats an anchor or a look-ahead, "

@@ -7,7 +7,7 @@ refused by name: back-references, look-behind, word boundaries, atomic groups, p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -139,9 +139,12 @@ class _Flags:
     verbose: bool = False
 
 
-def parse(pattern: str, dialect: Dialect = ECMA) -> Node:
-    """The tree of a pattern. Raises GrammarError: invalid_regex or unsupported_regex, with line and column."""
-    return _Parser(pattern, dialect).whole()
+def parse(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = lambda steps: None) -> Node:
+    """The tree of a pattern. Raises GrammarError: invalid_regex or unsupported_regex, with line and column.
+
+    `spend` is told of steps, as in `ByteRegexes`.
+    """
+    return _Parser(pattern, dialect, spend).whole()
 
 
 def parts_of(node: Node) -> tuple[Node, ...]:
@@ -181,8 +184,8 @@ def _shared(node: Node, made: dict[object, Node]) -> Node:
 
 
 class _Parser:
-    def __init__(self, pattern: str, dialect: Dialect) -> None:
-        self._text, self._at, self._depth = pattern, 0, 0
+    def __init__(self, pattern: str, dialect: Dialect, spend: Callable[[int], None]) -> None:
+        self._text, self._at, self._depth, self._spend = pattern, 0, 0, spend
         self._flags, self._dialect = _Flags(), dialect
 
     def whole(self) -> Node:
@@ -203,6 +206,7 @@ class _Parser:
     def _sequence(self) -> Node:
         parts: list[Node] = []
         while self._further() and self._text[self._at] not in "|)":
+            self._spend(1)
             begin = self._at
             atom = self._atom()
             if atom is not None:

@@ -102,7 +102,7 @@ class Diagnosis:
                 yield error
         for pattern, pointer in _patterns(keywords):
             try:
-                read_pattern(pattern)
+                read_pattern(pattern, spend=self._values.arena.spend)
             except GrammarError as error:
                 yield within_schema(error, pointer)
         try:

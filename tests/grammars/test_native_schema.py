@@ -526,6 +526,14 @@ def test_many_conditions_side_by_side_are_not_tried_in_all_combinations(order: A
     assert accepts(view, json.dumps(value)) == is_valid
 
 
+@pytest.mark.parametrize("pattern", ["^" + "ab" * 30_000 + "$", "|".join(["a[b-d]"] * 20_000)])
+def test_a_long_pattern_is_read_in_steps(pattern: str) -> None:
+    lexis = Lexis()
+    lexis.arena.fuel = 20_000
+    with pytest.raises(FuelError):
+        schema_machine(Documents(json.dumps({"type": "string", "pattern": pattern})), lexis)
+
+
 def test_branches_that_no_key_tells_apart_end_for_want_of_fuel() -> None:
     lexis = Lexis()
     machine, endings, _ = schema_machine(Documents(json.dumps(told_apart(40))), lexis, ANY_ORDER)
