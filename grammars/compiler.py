@@ -15,6 +15,7 @@ from grammars.backends import BACKENDS, BackendCompiler, Compiled
 from grammars.cache import ByteLru
 from grammars.disk_cache import DiskCache, DiskStats
 from grammars.record_keeper import RecordKeeper
+from grammars.regex_language import MAX_PATTERN_BYTES
 from grammars.spec import (
     Backend,
     Choice,
@@ -39,7 +40,7 @@ MAX_TEXT_BYTES: Final = {
     "json_schema": 4 << 20,
     "structural_tag": 4 << 20,
     "choice": 4 << 20,
-    "regex": 1 << 18,
+    "regex": MAX_PATTERN_BYTES,
     "ebnf": 1 << 20,
     "lark": 1 << 20,
 }

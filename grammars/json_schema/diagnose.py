@@ -15,7 +15,7 @@ from grammars.json_schema.json_text import below
 from grammars.json_schema.keywords import ANNOTATIONS
 from grammars.json_schema.reading import Keywords, within_schema
 from grammars.json_schema.values import Values
-from grammars.regex_language import read_pattern
+from grammars.regex_language import MAX_PATTERN_BYTES, read_pattern
 from grammars.spec import ErrorCode, GrammarError
 
 Status = Literal["enforced", "annotation", "refused"]
@@ -101,6 +101,10 @@ class Diagnosis:
             except GrammarError as error:
                 yield error
         for pattern, pointer in _patterns(keywords):
+            if (num_bytes := len(pattern.encode("utf-8", "replace"))) > MAX_PATTERN_BYTES:
+                message = f"The pattern measures {num_bytes} bytes; {MAX_PATTERN_BYTES} are allowed."
+                yield GrammarError("grammar_too_large", message, pointer=pointer)
+                continue
             try:
                 read_pattern(pattern, spend=self._values.arena.spend)
             except GrammarError as error:

@@ -159,6 +159,11 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "5,000 levels": (schema(nested(5000)), "invalid_json", "nested"),
     # sizes
     "pattern of 1 MB": (regex("a" * (1 << 20)), "grammar_too_large", "262144"),
+    "pattern of 1 MB in a schema": (
+        schema({"type": "object", "patternProperties": {"a" * (1 << 20): {}}}),
+        "grammar_too_large",
+        "262144",
+    ),
     "schema over 4 MB": (schema({"description": "x" * (5 << 20)}), "grammar_too_large", "4194304"),
     "empty choice": (choice([]), "invalid_value", "choice"),
     "choice with NUL": (choice(["a", "\0"]), "invalid_choice", "NUL"),
