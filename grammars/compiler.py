@@ -15,7 +15,7 @@ from grammars.backends import BACKENDS, BackendCompiler, Compiled
 from grammars.cache import ByteLru
 from grammars.disk_cache import DiskCache, DiskStats
 from grammars.record_keeper import RecordKeeper
-from grammars.regex_language import MAX_PATTERN_BYTES
+from grammars.regex_syntax import MAX_PATTERN_BYTES
 from grammars.spec import (
     Backend,
     Choice,

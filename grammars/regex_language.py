@@ -135,8 +135,6 @@ class _Reading:
         return made.at_start if at_start else made.later
 
 
-MAX_PATTERN_BYTES: Final = 1 << 18
-"""What a pattern may measure in UTF-8; checked by whoever takes it in."""
 _MOST_UNROLLED: Final = 16
 _MOST_CHARS_KEPT: Final = 200
 

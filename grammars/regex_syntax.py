@@ -17,6 +17,8 @@ import regex
 from grammars.expr import MAX_CHAR, Ranges, complement, intersect, normalise
 from grammars.spec import ErrorCode, GrammarError
 
+MAX_PATTERN_BYTES: Final = 1 << 18
+"""What a pattern may measure in UTF-8; checked by whoever takes it in."""
 MAX_COUNT: Final = 10**9
 MAX_DEPTH: Final = 200
 

@@ -15,7 +15,8 @@ from grammars.json_schema.json_text import below
 from grammars.json_schema.keywords import ANNOTATIONS
 from grammars.json_schema.reading import Keywords, within_schema
 from grammars.json_schema.values import Values
-from grammars.regex_language import MAX_PATTERN_BYTES, read_pattern
+from grammars.regex_language import read_pattern
+from grammars.regex_syntax import MAX_PATTERN_BYTES
 from grammars.spec import ErrorCode, GrammarError
 
 Status = Literal["enforced", "annotation", "refused"]
