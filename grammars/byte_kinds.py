@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -31,7 +32,10 @@ ASCII_KINDS: Final = (1 << len(_GROUPS)) - 1
 MALFORMED: Final = 1 << 30
 """Bytes that are no UTF-8; no state has it among the kinds it stays at."""
 
-CHARS_BEYOND_ASCII: Final = (
+Spans = tuple[tuple[int, int], ...]
+"""The least and the greatest of each byte of a character, the first byte first."""
+
+CHARS_BEYOND_ASCII: Final[tuple[Spans, ...]] = (
     ((0xC2, 0xC2), (0x80, 0xBF)),
     ((0xC3, 0xDF), (0x80, 0xBF)),
     ((0xE0, 0xE0), (0xA0, 0xBF), (0x80, 0xBF)),
@@ -52,6 +56,12 @@ KIND_OF: Final = np.zeros(256, np.int32)
 for _number, _group in enumerate((*_GROUPS, *(range(spans[0][0], spans[0][1] + 1) for spans in CHARS_BEYOND_ASCII))):
     KIND_OF[list(_group)] = 1 << _number
 KIND_OF.flags.writeable = False
+
+
+def beyond_ascii(is_asked: Callable[[Spans], bool]) -> int:
+    """The kinds of those ranges of `CHARS_BEYOND_ASCII` that are as asked."""
+    return sum(int(KIND_OF[spans[0][0]]) for spans in CHARS_BEYOND_ASCII if is_asked(spans))
+
 
 _BROKEN: Final = 8
 

@@ -7,3 +7,7 @@ class FuelError(RuntimeError):
 
 class DeadlineError(FuelError):
     """Something takes longer than it may."""
+
+
+def unlimited(steps: int) -> None:
+    """Takes steps of which there are always more."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
-from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
+from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_ascii
 from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Ways, bytes_of, parted
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
-from grammars.loops import Loop, Loops
+from grammars.loops import Loops
 
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
@@ -162,17 +162,18 @@ class Lexicon:
         One of its readings is enough that can, as long as the lexeme does not end with such a byte.
         """
         readings = self._readings[lexeme]
-        loop, place = max(((self._loops.of(each.expr), each.place) for each in readings), key=_num_kinds)
+        longest = max(readings, key=lambda each: self._loops.of(each.expr).num_kinds)
+        loop = self._loops.of(longest.expr)
         kinds = loop.kinds & ~reduce(or_, (self._loops.last_kinds(each.expr) for each in readings if each.eager), 0)
         returning = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if returning & ~kinds:
             if returning & LETTERS:
-                beyond = (spans for spans in CHARS_BEYOND_ASCII if self._returns(lexeme, spans, lexeme))
-                returning |= sum(int(KIND_OF[spans[0][0]]) for spans in beyond)
+                returning |= beyond_ascii(lambda spans: self._returns(lexeme, spans, lexeme))
             return returning, int(self.facts[lexeme, REST])
-        return kinds, 0 if place == UNCOUNTED or not kinds else self.counts.least(loop.within, place)
+        is_counted = kinds and longest.place != UNCOUNTED
+        return kinds, self.counts.least(loop.within, longest.place) if is_counted else 0
 
-    def _returns(self, here: int, spans: tuple[tuple[int, int], ...], home: int) -> bool:
+    def _returns(self, here: int, spans: Spans, home: int) -> bool:
         """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""
         if not spans:
             return here == home
@@ -192,10 +193,6 @@ def _ways(readings: list[Reading], place: int, edges: Ways) -> list[tuple[ByteSe
         for after, among in steps
         if (both := mask & among)
     ]
-
-
-def _num_kinds(found: tuple[Loop, int]) -> int:
-    return found[0].kinds.bit_count()
 
 
 def grown(array: NDArray[Any]) -> NDArray[Any]:

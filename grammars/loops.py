@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
-from operator import and_, or_
+from operator import and_, attrgetter, or_
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from grammars.byte_kinds import ASCII_KINDS, CHARS_BEYOND_ASCII, KIND_OF, LETTERS
+from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_ascii
 from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Form, byte_range, bytes_of
 
 _BEYOND_ASCII: Final = 1 << 0x80
@@ -28,6 +28,10 @@ class Loop(NamedTuple):
     kinds: int
     within: int
     """An expression that matches nothing that the whole one does not, however many such bytes were read of both."""
+
+    @property
+    def num_kinds(self) -> int:
+        return self.kinds.bit_count()
 
 
 class Loops:
@@ -47,7 +51,7 @@ class Loops:
         """As far as the form of an expression that some text matches tells. Raises FuelError."""
         found = self._known.get(expr)
         if found is None:
-            found = self._known[expr] = max(self._of(expr), key=_num_kinds, default=Loop(0, expr))
+            found = self._known[expr] = max(self._of(expr), key=attrgetter("num_kinds"), default=Loop(0, expr))
         return found
 
     def last_kinds(self, expr: int) -> int:
@@ -91,15 +95,14 @@ class Loops:
         found = self._kinds_of_chars.get(body)
         if found is None:
             accepts, edges = self._arena.accepts, self._arena.edges
-            found = ASCII_KINDS & ~_kinds_with(
-                ALL_BYTES & ~_union(mask for mask, after in edges(body) if accepts(after))
-            )
+            alone = _union(mask for mask, after in edges(body) if accepts(after))
+            found = ASCII_KINDS & ~_kinds_with(ALL_BYTES & ~alone)
             if found & LETTERS:
-                found |= _kinds_with(_union(1 << spans[0][0] for spans in CHARS_BEYOND_ASCII if self._has(body, spans)))
+                found |= beyond_ascii(lambda spans: self._has(body, spans))
             self._kinds_of_chars[body] = found
         return found
 
-    def _has(self, expr: int, spans: tuple[tuple[int, int], ...]) -> bool:
+    def _has(self, expr: int, spans: Spans) -> bool:
         """Whether whatever bytes out of some ranges make, one after the other, is a match."""
         if not spans:
             return self._arena.accepts(expr)
@@ -115,7 +118,3 @@ def _union(masks: Iterable[ByteSet]) -> ByteSet:
 def _kinds_with(mask: ByteSet) -> int:
     """The kinds of bytes of which some are in a set."""
     return int(np.bitwise_or.reduce(KIND_OF[bytes_of(mask)], initial=0))
-
-
-def _num_kinds(loop: Loop) -> int:
-    return loop.kinds.bit_count()

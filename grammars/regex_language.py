@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
 from grammars.expr import MAX_CHAR, Ranges
+from grammars.fuel import unlimited
 from grammars.regex_syntax import (
     ECMA,
     Ahead,
@@ -139,7 +140,7 @@ _MOST_UNROLLED: Final = 16
 _MOST_CHARS_KEPT: Final = 200
 
 
-def read_pattern(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = lambda steps: None) -> Node:
+def read_pattern(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = unlimited) -> Node:
     """The tree of a pattern that can be enforced. Raises GrammarError with line and column.
 
     `spend` is told of steps, as in `ByteRegexes`. Trees of short patterns are kept: a schema's are read twice, and many
@@ -153,7 +154,7 @@ def read_pattern(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], N
 
 @lru_cache(maxsize=512)
 def _kept_tree(pattern: str) -> Node:
-    return _tree(pattern, ECMA, lambda steps: None)
+    return _tree(pattern, ECMA, unlimited)
 
 
 def _tree(pattern: str, dialect: Dialect, spend: Callable[[int], None]) -> Node:

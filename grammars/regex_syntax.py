@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 import regex
 
 from grammars.expr import MAX_CHAR, Ranges, complement, intersect, normalise
+from grammars.fuel import unlimited
 from grammars.spec import ErrorCode, GrammarError
 
 MAX_PATTERN_BYTES: Final = 1 << 18
@@ -141,7 +142,7 @@ class _Flags:
     verbose: bool = False
 
 
-def parse(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = lambda steps: None) -> Node:
+def parse(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = unlimited) -> Node:
     """The tree of a pattern. Raises GrammarError: invalid_regex or unsupported_regex, with line and column.
 
     `spend` is told of steps, as in `ByteRegexes`.

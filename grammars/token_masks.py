@@ -154,9 +154,9 @@ class TokenMasks:
         elif extra >= 0:
             words = _words(machine.tables(), trie, phase, extra)
             if words:
-                is_behind = np.ones(len(nodes), np.bool_)
-                is_behind[[interior.end_at[node] for node, _ in words if node in interior.end_at]] = False
-                nodes = nodes[is_behind]
+                is_left = np.ones(len(nodes), np.bool_)
+                is_left[[interior.end_at[node] for node, _ in words if node in interior.end_at]] = False
+                nodes = nodes[is_left]
         behind: list[tuple[NDArray[np.int32], Place]] = []
         if (after := machine.follow(phase, interior.tags)) != NO_PHASE:
             if nodes is interior.end_nodes and row is None:

@@ -233,6 +233,9 @@ class Formulas:
                 return formula
 
     def _combined(self, op: Op, parts: Iterable[Formula], neutral: Formula, final: Formula) -> Formula:
+        if isinstance(parts, list) and len(parts) == 1:  # as most are
+            only: Formula = parts[0]
+            return only
         members: set[Formula] = set()
         for part in parts:
             if part is final:

@@ -188,9 +188,7 @@ class Objects:
             return self._formulas.false
         parts = [assertion.keys[key]] if isinstance(key, str) and key in assertion.keys else []
         parts += [formula for pattern, formula in assertion.patterns if self._satisfies(key, pattern, universe)]
-        if not parts:
-            return assertion.additional
-        return parts[0] if len(parts) == 1 else self._formulas.all_of(parts)
+        return self._formulas.all_of(parts) if parts else assertion.additional
 
     def _satisfies(self, key: Key, predicate: object, universe: Universe) -> bool:
         number = universe.predicate_of[predicate]
@@ -257,8 +255,7 @@ class Objects:
 
     def asked_by(self, assertions: Sequence[Assertion], key: Key, universe: Universe) -> Formula:
         """What some assertions about objects ask of the value of a key."""
-        asked = [self._asks(each, key, universe) for each in assertions]  # type: ignore[arg-type]
-        return asked[0] if len(asked) == 1 else self._formulas.all_of(asked)
+        return self._formulas.all_of([self._asks(each, key, universe) for each in assertions])  # type: ignore[arg-type]
 
     def _decided(
         self,
@@ -435,8 +432,7 @@ class Objects:
             return None
         doubts, found = self.num_doubts, self._find_completion(conjunction, universe, place)
         if found is not None:
-            named = sum(1 << universe.index[name] for name, _ in found if isinstance(name, str))
-            self._completions[key] = known._replace(members=found, named=named)
+            self._completions[key] = known._replace(members=found, named=_named(found, universe))
         elif doubts == self.num_doubts:
             self._completions[key] = known._replace(not_with=taken)
         return found
@@ -576,6 +572,11 @@ Members = dict[tuple[Key, int], Formula]
 """Keys, those of a class numbered, and what their values are asked for."""
 
 
+def _named(members: Members, universe: Universe) -> int:
+    """[bits by key] the named keys among members."""
+    return sum(1 << universe.index[key] for key, _ in members if isinstance(key, str))
+
+
 class _Known(NamedTuple):
     """How an object can be ended, and when it cannot, as far as it was asked."""
 
@@ -713,8 +714,7 @@ class _Completion:
         return not self._objects._is_complete(assertion, universe, self._seen(members), count)
 
     def _seen(self, members: Members) -> int:
-        index = self._universe.index
-        return self._place.seen | sum(1 << index[key] for key, _ in members if isinstance(key, str))
+        return self._place.seen | _named(members, self._universe)
 
     def _value(self, key: Key) -> Formula | None:
         """What the value of one more key is asked for; None where the key cannot come, or no value will do."""

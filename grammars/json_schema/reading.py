@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
 
+from grammars.fuel import unlimited
 from grammars.json_schema.dialects import REF_HIDES_SIBLINGS
 from grammars.json_schema.documents import Documents, Node
 from grammars.json_schema.formats import INTEGER_FORMATS
@@ -107,7 +108,7 @@ class Reader:
         only_listed: bool = False,
         ignored: Collection[str] = (),
         each_alone: bool = False,
-        spend: Callable[[int], None] = lambda steps: None,
+        spend: Callable[[int], None] = unlimited,
     ) -> None:
         """`only_listed`: of an object whose schema lists properties and does not speak of others, no others are
         written, and what a discriminator tells apart always is. `ignored`: the pointers of keywords that are left to
