@@ -18,7 +18,7 @@ _DATE: Final = (
 _OFFSET: Final = "(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 _TIME: Final = rf"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?{_OFFSET}"
 _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_HOSTNAME: Final = rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*"
+_HOSTNAME: Final = rf"{_LABEL}(?:\.{_LABEL})*"
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = rf"(?:{_BYTE}\.){{3}}{_BYTE}"
 _HEX: Final = "[0-9A-Fa-f]{1,4}"
@@ -39,7 +39,7 @@ _IPV6: Final = "|".join(
 _ATOM: Final = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _QUOTED: Final = r'"(?:[\x20\x21\x23-\x5B\x5D-\x7E]|\\[\x20-\x7E])*"'
 _LOCAL: Final = rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})"
-_EMAIL: Final = rf"{_LOCAL}@(?:{_LABEL}(?:\.{_LABEL})*|\[(?:{_IPV4}|IPv6:(?:{_IPV6}))\])"
+_EMAIL: Final = rf"{_LOCAL}@(?:{_HOSTNAME}|\[(?:{_IPV4}|IPv6:(?:{_IPV6}))\])"
 _UNRESERVED: Final = r"A-Za-z0-9._~\-"
 _SUB: Final = "!$&'()*+,;="
 _PERCENT: Final = "%[0-9A-Fa-f]{2}"
@@ -128,6 +128,9 @@ FORMATS: Final = {
     "base64": _BASE64,
 }
 """By name of the format; the others stay annotations. Each is a subset of what its specification allows."""
+
+MOST_CHARS: Final = {"hostname": 253}
+"""Characters of the longest texts of a format, where its expression matches longer ones (RFC 1035, section 2.3.4)."""
 
 
 @cache

@@ -90,12 +90,15 @@ class Objects:
         self._universes: dict[frozenset[ObjectAssertion], Universe] = {}
         self._asked: dict[tuple[ObjectAssertion, Key, Universe], Formula] = {}
         self._touched: dict[tuple[Disjunction, Key, Universe], bool] = {}
+        self._asking_once: dict[ObjectAssertion, bool] = {}
+        self._failing: dict[Disjunction, list[list[ObjectAssertion]]] = {}
         self._possible: dict[tuple[frozenset[Claim], Universe], list[int]] = {}
         self._completions: dict[tuple[Conjunction, Universe, int, int], _Known] = {}
         """By what a place tells, but for the named keys that may come no more."""
         self._edges: dict[tuple[ObjectFrame, Key], tuple[Edge, ...]] = {}
         self._exclusive: dict[tuple[ObjectAssertion, ObjectAssertion], bool] = {}
         self._both: dict[tuple[Formula, Formula], Formula | None] = {}
+        self._words: dict[Formula, frozenset[str]] = {}
         self.num_doubts = 0
         """Counts up whenever `has_value` answers before it knows; what was found out meanwhile is not kept."""
 
@@ -149,7 +152,24 @@ class Objects:
 
     def _may_come(self, frame: ObjectFrame, key: Key) -> bool:
         known = self._edges.get((frame, key))
-        return any(True for _ in self._all_edges(frame, key)) if known is None else bool(known)
+        if known is not None:
+            return bool(known)
+        return any(self._comes_before_end(thread, frame, key) for thread in frame.threads) or any(
+            True for _ in self._all_edges(frame, key)
+        )
+
+    def _comes_before_end(self, thread: Thread, frame: ObjectFrame, key: Key) -> bool:
+        """Whether a key may come before the members that are known to bring an object to an end, or is one of them.
+
+        A key may come before others too.
+        """
+        universe, place = frame.universe, frame.place
+        ended = self._completed(Conjunction(thread.claims, thread.open), universe, place)
+        if ended is None:
+            return False
+        if not self._any_order:
+            place = place._replace(position=universe.index[key] if isinstance(key, str) else len(universe.keys))
+        return _Completion(self, ended.conjunction, universe, place).has(key, ended.members)
 
     def _all_edges(self, frame: ObjectFrame, key: Key) -> Iterator[Edge]:
         universe, after = frame.universe, self.place_after(frame, key)
@@ -243,7 +263,8 @@ class Objects:
         self, thread: Thread, universe: Universe, key: Key, after: Place
     ) -> Iterator[tuple[Formula, Conjunction]]:
         """The ways for a thread to go on with a key: what its value is asked for, and what is left."""
-        touched = tuple(each for each in thread.open if self._touches(each, key, universe))
+        found = [each for each in thread.open if self._touches(each, key, universe)]
+        touched = tuple(sorted(found, key=lambda each: -each[0].number))  # those first that others may be parts of
         start = Conjunction(thread.claims, thread.open.difference(touched))
         value = self._demand(start, key, universe)
         for wanted, conjunction in self._decided(value, start, touched, universe, key, set()):
@@ -273,6 +294,7 @@ class Objects:
 
         `met` is what it was called with before: different choices often come to the same.
         """
+        touched = tuple(each for each in touched if not self._is_settled(each, value, key, universe))
         state = value, start, touched
         if state in met:
             return
@@ -301,6 +323,24 @@ class Objects:
             rest = Conjunction(joined.claims, joined.open.difference(more))
             yield from self._decided(wanted, rest, (*others, *more), universe, key, met)
 
+    def _is_settled(self, disjunction: Disjunction, value: Formula, key: Key, universe: Universe) -> bool:
+        """Whether the value of a key is against all that must fail in one part of a disjunction, which is all of it."""
+        return any(
+            all(self.both(value, self._asks(each, key, universe)) is None for each in assertions)
+            for assertions in self._failing_parts(disjunction)
+        )
+
+    def _failing_parts(self, disjunction: Disjunction) -> list[list[ObjectAssertion]]:
+        """Of the parts of a disjunction that ask no more than that some assertions fail, these."""
+        found = self._failing.get(disjunction)
+        if found is None:
+            found = self._failing[disjunction] = [
+                [claim.assertion for claim in branch.claims if isinstance(claim.assertion, ObjectAssertion)]
+                for branch in self._splitter.branches(disjunction)
+                if not branch.open and not any(claim.positive for claim in branch.claims)
+            ]
+        return found
+
     def _only_demand(self, disjunction: Disjunction, key: Key, universe: Universe) -> Formula | None:
         """What all parts of a disjunction that ask anything of a key ask; None where that is not one formula."""
         found = {
@@ -324,26 +364,33 @@ class Objects:
         self, value: Formula, conjunction: Conjunction, universe: Universe, key: Key, after: Place
     ) -> Iterator[tuple[Formula, Conjunction]]:
         """Lets claims that must fail either fail by this value, or wait where they can fail later."""
-        waiting = [(value, conjunction)]
-        certain = frozenset(claim for claim in conjunction.claims if claim.positive)
+        settled, doubtful = set[Claim](), list[tuple[Claim, Formula]]()
         for claim in conjunction.claims:
             if claim.positive:
                 continue
             asked = self._asks(claim.assertion, key, universe)  # type: ignore[arg-type]
             if asked is self._formulas.true:
                 continue
+            self.spend(_STEPS_OF_CLAIM)
+            if self.both(value, asked) is None:
+                settled.add(claim)
+            else:
+                doubtful.append((claim, asked))
+        certain = frozenset(claim for claim in conjunction.claims if claim.positive)
+        waiting = [(value, Conjunction(conjunction.claims - settled, conjunction.open))]
+        for claim, asked in doubtful:
             against = self._formulas.complement(asked)
             following, later = [], Conjunction(certain | {claim}, frozenset())
             for wanted, left in waiting:  # which may be two for each claim before
                 self.spend(_STEPS_OF_CLAIM)
-                settled = Conjunction(left.claims - {claim}, left.open)
-                if self.both(wanted, asked) is None:
-                    following.append((wanted, settled))
+                without = Conjunction(left.claims - {claim}, left.open)
+                if (holding := self.both(wanted, asked)) is None:
+                    following.append((wanted, without))
                     continue
                 if (failing := self.both(wanted, against)) is not None:
-                    following.append((failing, settled))
+                    following.append((failing, without))
                 if self._is_live(later, universe, after):
-                    following.append((wanted, left))
+                    following.append((holding if self._listed_words(asked) else wanted, left))
             waiting = following
         for wanted, left in waiting:
             if self._has_value(wanted):
@@ -367,16 +414,26 @@ class Objects:
 
         The alternatives of a `oneOf` often differ in a key that names them; so each of them is soon told from each.
         """
+        words, others = self._listed_words(one), self._listed_words(other)
+        if not words or others:
+            return bool(words) and words.isdisjoint(others)
         values = self._values
-        if values.kinds(one) != Kind.STRING:
-            return False
-        texts = values.texts(one)
-        if not isinstance(texts, Words) or len(texts.words) > _MOST_TOLD_APART:
-            return False
         if not values.kinds(other) & Kind.STRING:
             return True
         allowed = values.texts(other)
-        return not any(values.text_algebra.holds(allowed, word) for word in texts.words)
+        return not any(values.text_algebra.holds(allowed, word) for word in words)
+
+    def _listed_words(self, formula: Formula) -> frozenset[str]:
+        """The strings that a formula allows if it allows nothing else and only a few; else none."""
+        found = self._words.get(formula)
+        if found is None:
+            values, found = self._values, frozenset()
+            if values.kinds(formula) == Kind.STRING:
+                texts = values.texts(formula)
+                if isinstance(texts, Words) and len(texts.words) <= _MOST_TOLD_APART:
+                    found = texts.words
+            self._words[formula] = found
+        return found
 
     def _has_value(self, formula: Formula) -> bool:
         return self._inhabitants.has_value(formula)
@@ -397,6 +454,17 @@ class Objects:
             truth(formula, holds) == positive for formula, positive in conjunction.open
         )
 
+    def asks_once(self, assertion: ObjectAssertion) -> bool:
+        """Whether an assertion asks for keys, or for a number of them, and nothing of members that come then."""
+        found = self._asking_once.get(assertion)
+        if found is None:
+            patterns = (formula for _, formula in assertion.patterns)
+            of_members = (assertion.names, assertion.additional, *assertion.keys.values(), *patterns)
+            is_fixed = not assertion.dependent and assertion.most is None
+            found = is_fixed and all(each is self._formulas.true for each in of_members)
+            self._asking_once[assertion] = found
+        return found
+
     def _is_complete(self, assertion: ObjectAssertion, universe: Universe, seen: int, count: int) -> bool:
         index = universe.index
         return (
@@ -416,28 +484,30 @@ class Objects:
     # ---- whether the end can be reached
 
     def _is_live(self, conjunction: Conjunction, universe: Universe, place: Place) -> bool:
-        return self.completion(conjunction, universe, place) is not None
+        return self._completed(conjunction, universe, place) is not None
 
     def completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> Members | None:
-        """Members that bring an object to an end, and what their values are asked for; None where nothing does.
+        """Members that bring an object to an end, and what their values are asked for; None where nothing does."""
+        ended = self._completed(conjunction, universe, place)
+        return None if ended is None else ended.members
 
-        They do wherever their keys may still come; and where no members do, none do where fewer keys may come.
-        """
+    def _completed(self, conjunction: Conjunction, universe: Universe, place: Place) -> _Ended | None:
+        """An end wherever the keys of its members may still come; where there is none, none is where fewer may come."""
         key = (conjunction, universe, place.seen & universe.relevant, place.num_members)
         taken = place.seen if self._any_order else (1 << place.position) - 1
         known = self._completions.get(key, _NOTHING_KNOWN)
-        if known.members is not None and not known.named & taken:
-            return known.members
+        if known.ended is not None and not known.named & taken:
+            return known.ended
         if known.not_with is not None and not known.not_with & ~taken:
             return None
         doubts, found = self.num_doubts, self._find_completion(conjunction, universe, place)
         if found is not None:
-            self._completions[key] = known._replace(members=found, named=_named(found, universe))
+            self._completions[key] = known._replace(ended=found, named=_named(found.members, universe))
         elif doubts == self.num_doubts:
             self._completions[key] = known._replace(not_with=taken)
         return found
 
-    def _find_completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> Members | None:
+    def _find_completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> _Ended | None:
         self.spend(_STEPS_OF_COMPLETION)
         if conjunction.open:
             if not self._is_live(Conjunction(conjunction.claims, frozenset()), universe, place):
@@ -446,9 +516,10 @@ class Objects:
             rest = Conjunction(conjunction.claims, conjunction.open - {first})
             ways = (rest.joined(branch) for branch in self._splitter.branches(first))
             simpler = (self._without_implied(way, universe) for way in ways if way is not None)
-            found = (self.completion(way, universe, place) for way in simpler)
-            return next((members for members in found if members is not None), None)
-        return _Completion(self, conjunction, universe, place).found()
+            found = (self._completed(way, universe, place) for way in simpler)
+            return next((ended for ended in found if ended is not None), None)
+        members = _Completion(self, conjunction, universe, place).found()
+        return None if members is None else _Ended(members, conjunction)
 
     def _free(self, keys: Sequence[int], place: Place) -> Sequence[int]:
         """Those of ascending keys that may come next as far as order is concerned, each once."""
@@ -577,10 +648,18 @@ def _named(members: Members, universe: Universe) -> int:
     return sum(1 << universe.index[key] for key, _ in members if isinstance(key, str))
 
 
+class _Ended(NamedTuple):
+    """How an object can be ended."""
+
+    members: Members
+    conjunction: Conjunction
+    """What comes true then, with nothing left open."""
+
+
 class _Known(NamedTuple):
     """How an object can be ended, and when it cannot, as far as it was asked."""
 
-    members: Members | None
+    ended: _Ended | None
     named: int
     """[bits by key] the named keys of these."""
     not_with: int | None
@@ -605,11 +684,30 @@ class _Completion:
         self._least = max((each.least for each in self._positive), default=0)
         self._known: dict[Key, Formula | None] = {}
 
+    def has(self, key: Key, members: Members) -> bool:
+        """Whether there is one with a key, with what is left of members that ended an object elsewhere."""
+        left = {each: value for each, value in members.items() if self._is_free(each[0])}
+        if all(each != key for each, _ in left):
+            if (value := self._value(key)) is None:
+                return False
+            left[key, 0 if isinstance(key, str) else len(left)] = value
+        complete = self._with_required(left)
+        if complete is None or self._place.num_members + len(complete) < self._least:
+            return False
+        return all(self._fails_already(complete, each) or self._fails_at_end(complete, each) for each in self._negative)
+
     def found(self) -> Members | None:
-        needed = self._with_required({})
+        needed = None if any(map(self._holds_anyhow, self._negative)) else self._with_required({})
         if needed is None or not self._may_fail_alone():
             return None
         return self._refuted(needed, self._negative)
+
+    def _holds_anyhow(self, assertion: ObjectAssertion) -> bool:
+        """Whether an assertion holds now and no member can be against it."""
+        objects, place = self._objects, self._place
+        return objects.asks_once(assertion) and objects._is_complete(
+            assertion, self._universe, place.seen, place.num_members
+        )
 
     def _may_fail_alone(self) -> bool:
         """Whether each claim that must fail may, were it the only one; else they are not tried together in all ways."""
@@ -723,8 +821,10 @@ class _Completion:
         return self._known[key]
 
     def _find(self, key: Key) -> Formula | None:
-        objects, universe = self._objects, self._universe
-        if isinstance(key, str) and not objects._is_free(universe.index[key], self._place):
+        if not self._is_free(key):
             return None
-        value = objects.asked_by(self._positive, key, universe)
-        return value if objects._has_value(value) else None
+        value = self._objects.asked_by(self._positive, key, self._universe)
+        return value if self._objects._has_value(value) else None
+
+    def _is_free(self, key: Key) -> bool:
+        return not isinstance(key, str) or self._objects._is_free(self._universe.index[key], self._place)

@@ -13,7 +13,7 @@ from typing import Final
 from grammars.byte_regex import NOTHING, ByteRegexes
 from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
-from grammars.json_schema.formats import format_tree
+from grammars.json_schema.formats import MOST_CHARS, format_tree
 from grammars.json_strings import spelling, spellings, value_of
 from grammars.regex_language import ANY_CHAR, RegexLanguage
 
@@ -82,7 +82,7 @@ class TextAlgebra:
         self._quote = arena.literal(b'"')
         self._spelt: dict[Texts, int] = {}
         self._patterns: dict[str, int] = {}
-        self._formats: dict[str, int] = {}
+        self._formats: dict[str, Texts] = {}
         self._listed: dict[Matching, Texts] = {}
 
     def matching(self, pattern: str) -> Texts:
@@ -96,8 +96,9 @@ class TextAlgebra:
         """The texts of a format, one of `FORMATS`."""
         known = self._formats.get(name)
         if known is None:
-            known = self._formats[name] = self.language.whole_tree(format_tree(name))
-        return self.of(known)
+            matching = self.of(self.language.whole_tree(format_tree(name)))
+            known = self._formats[name] = self._both(matching, Length(0, MOST_CHARS.get(name)))
+        return known
 
     def of(self, expr: int) -> Texts:
         if expr in (self.language.any_text, NOTHING):

@@ -39,14 +39,14 @@ class Conjunction(NamedTuple):
     claims: frozenset[Claim]
     open: frozenset[Disjunction]
 
-    def joined(self, other: Conjunction) -> Conjunction | None:
-        """Both, or None where an assertion would have to hold and to fail."""
-        claims = self.claims | other.claims
-        if other.claims and self.claims:
+    def joined(self, *others: Conjunction) -> Conjunction | None:
+        """All of them, or None where an assertion would have to hold and to fail."""
+        claims = self.claims.union(*(each.claims for each in others))
+        if len(claims) > 1:
             untouched = {(claim.assertion, claim.positive) for claim in claims if claim.progress is None}
             if any((assertion, not positive) in untouched for assertion, positive in untouched):
                 return None
-        return Conjunction(claims, self.open | other.open)
+        return Conjunction(claims, self.open.union(*(each.open for each in others)))
 
 
 NOTHING_ASKED = Conjunction(frozenset(), frozenset())
@@ -91,14 +91,9 @@ class Splitter:
             case Op.ASSERT:
                 return Conjunction(frozenset({Claim(formula.assertion, positive)}), frozenset())
             case _ if (formula.op is Op.AND) == positive:
-                whole = NOTHING_ASKED
-                for part in formula.args:
-                    if (found := self.conjunction(part, positive=positive)) is None:
-                        return None
-                    if (joined := whole.joined(found)) is None:
-                        return None
-                    whole = joined
-                return whole
+                found = (self.conjunction(part, positive=positive) for part in formula.args)
+                parts = [part for part in found if part is not None]
+                return NOTHING_ASKED.joined(*parts) if len(parts) == len(formula.args) else None
             case _:
                 return Conjunction(frozenset(), frozenset({(formula, positive)}))
 
