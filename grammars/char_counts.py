@@ -98,14 +98,17 @@ class CharCounts:
             text.append(byte)
         return bytes(text) + b'"'
 
-    def begun(self, expr: int, place: int, num_chars: int) -> tuple[bytes, int]:
-        """The rest of a character and so many more, and what is left then, if one may always follow another."""
-        text = bytearray()
-        for _ in range(num_chars + (place != BETWEEN)):
-            spelling, expr = self._char((expr, place))
-            text += spelling
-            place = BETWEEN
-        return bytes(text), expr
+    def of_length(self, expr: int, place: int, num_chars: int) -> list[tuple[bytes, int]]:
+        """The rest of a string that begins so many more characters: what is read and what is left between any two.
+
+        There must be strings of that length, and of every length from the least on, whatever is read of one.
+        """
+        text, spot, between = b"", (expr, place), [(b"", expr)] if place == BETWEEN else []
+        for left in range(num_chars - (place == BETWEEN), -1, -1):
+            spelling, expr = self._char(spot, left)
+            text, spot = text + spelling, (expr, BETWEEN)
+            between.append((text, expr))
+        return between
 
     def _known_least(self, spot: Spot) -> int | None:
         """What `least` gives, where it is known; None elsewhere."""
@@ -113,15 +116,16 @@ class CharCounts:
             return self._best[spot][0]
         return 0 if spot[1] == BETWEEN and self._ends(spot[0]) else None
 
-    def _char(self, spot: Spot) -> tuple[bytes, int]:
-        """The rest of a character, or one, and what is left then."""
+    def _char(self, spot: Spot, most: int) -> tuple[bytes, int]:
+        """The rest of a character, or one, and what is left then, which `most` characters can end."""
         waiting = deque([(spot, b"")])
         while waiting:
             spot, text = waiting.popleft()
             for byte, after in self._after(spot):
-                if after[1] == BETWEEN:
+                if after[1] != BETWEEN:
+                    waiting.append((after, text + bytes((byte,))))
+                elif self.least(*after) <= most:
                     return text + bytes((byte,)), after[0]
-                waiting.append((after, text + bytes((byte,))))
         raise AssertionError("a string that must be longer can go on")
 
     def _ends(self, expr: int) -> bool:

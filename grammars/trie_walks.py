@@ -79,8 +79,9 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 continue
             stays = _stays(lexemes, phases, phase, lexeme, extra, nodes[node, KINDS], nodes[node, HEIGHT])
             if phase == start:
-                rest = nodes[node, HEIGHT] + lexemes[lexeme, LOOP_REST] if stays else lexemes[lexeme, REST]
-                reach = max(reach, extra + rest)
+                reach = max(reach, extra + lexemes[lexeme, REST])
+                if stays:
+                    reach = max(reach, extra + nodes[node, HEIGHT] + lexemes[lexeme, LOOP_REST])
             if stays:
                 _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 continue

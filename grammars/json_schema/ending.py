@@ -22,6 +22,8 @@ from grammars.shortest import ShortestTexts, by_length
 from grammars.words import NO_NODE
 
 _MOST_TRIED: Final = 20_000
+_CHARS_VARIED: Final = 3
+"""How many of a string's last characters are varied where one of a given length must differ from others."""
 
 Used = tuple[frozenset[str], ...]
 """By depth, the texts that must not come again in the container that is open there."""
@@ -86,9 +88,10 @@ class Endings:
         exprs = machine.lexicon.exprs(lexeme)
         begun = b""
         if read.root == NO_NODE and (read.most >= 0 or read.least > extra):
-            begun, rest, shortest = self._counted(lexeme, max(0, read.least - extra))
+            between = self._counted(lexeme, read.least - extra)
+            yield between[-1][0] + b'"'
+            begun, rest = between[max(0, len(between) - 1 - _CHARS_VARIED)]
             exprs = [rest]
-            yield begun + shortest
         else:
             yield min((self._shortest.text(expr) for expr in exprs), key=by_length)
         waiting = deque([(arena.union(*exprs), begun)])
@@ -99,13 +102,11 @@ class Endings:
             for mask, target in arena.edges(expr):
                 waiting += [(target, text + bytes((byte,))) for byte in _few(bytes_of(mask).tolist())]
 
-    def _counted(self, lexeme: int, missing: int) -> tuple[bytes, int, bytes]:
-        """For a string of which so many characters are missing: these, what is left then, and the rest with fewest."""
+    def _counted(self, lexeme: int, least: int) -> list[tuple[bytes, int]]:
+        """The rest of a string of the fewest characters, but at least so many, as `CharCounts.of_length` has it."""
         counts, (reading,) = self._machine.lexicon.counts, self._machine.lexicon.readings(lexeme)
-        if not missing:
-            return b"", reading.expr, counts.shortest(reading.expr, reading.place)
-        begun, expr = counts.begun(reading.expr, reading.place, missing)
-        return begun, expr, counts.shortest(expr)
+        num_chars = max(least, counts.least(reading.expr, reading.place))
+        return counts.of_length(reading.expr, reading.place, num_chars)
 
     def _after_piece(self, phase: int, used: Used, text: bytes) -> Used:
         """The texts that must not come again, behind one that was read in a phase to its end."""

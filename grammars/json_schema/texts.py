@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Final
 
-from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.byte_regex import NOTHING, ByteRegexes, Form
 from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
 from grammars.json_schema.formats import MOST_CHARS, format_tree
@@ -50,7 +50,7 @@ class Matching:
 class Counted:
     """Those of `least` to `most` characters whose spelling an expression matches.
 
-    Where `least` is not 0, the expression matches any number of characters out of one set.
+    Where `least` is not 0, a character may be added to whatever the expression matches.
     """
 
     expr: int
@@ -143,8 +143,10 @@ class TextAlgebra:
 
     def shortest(self, texts: Counted) -> bytes:
         """The spelling of a member of as few characters as there are; there must be one."""
-        text, rest = self._counts.begun(self._closed(texts.expr), BETWEEN, texts.least)
-        return text + self._counts.shortest(rest)[:-1]
+        closed = self._closed(texts.expr)
+        num_chars = max(texts.least, self._counts.least(closed))
+        text, _ = self._counts.of_length(closed, BETWEEN, num_chars)[-1]
+        return text
 
     def _closed(self, expr: int) -> int:
         return self.arena.concat(self.expr(Matching(expr)), self._quote)
@@ -220,7 +222,7 @@ class TextAlgebra:
         """The texts of `least` to `most` characters that an expression matches, which may be counted beside it."""
         if least > most:
             return NO_TEXT
-        if self._is_endless(expr) or not least:
+        if not least or self._goes_on(expr):
             return Counted(expr, least, most)
         if least == 1:
             expr = self.arena.without_empty(expr)
@@ -235,6 +237,20 @@ class TextAlgebra:
         """Whether it is soon found how many characters are left of what an expression matches, wherever one stands."""
         closed = self._closed(expr)
         return self.arena.is_positive(closed) and self._counts.is_easy(closed)
+
+    def _goes_on(self, expr: int) -> bool:
+        """Whether the form of an expression tells that a character may be added to whatever it matches."""
+        form = self.arena.form
+        while True:
+            match form(expr):
+                case Form.CONCAT, _, tail:
+                    expr = tail
+                case Form.REPEAT, body, _, most:
+                    return most < 0 and self._chars.is_char(body)
+                case Form.UNION, *parts if parts:
+                    return all(map(self._goes_on, parts))
+                case _:
+                    return False
 
     def _is_endless(self, expr: int) -> bool:
         """Whether an expression matches any number of characters out of one set."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import deque
 from typing import Any
 
 import pytest
@@ -87,6 +88,8 @@ def test_what_is_counted_beside_a_pattern_and_what_is_not() -> None:
     assert isinstance(algebra.matching("^[a-z]{3,6}$"), Matching)
     assert isinstance(both(r"^\S+( \S+)*$", 0, 200), Counted)
     assert isinstance(both("^[a-z]*$", 2, 200), Counted)
+    going_on = both("[0-9a-f]+", 12, 12), both(r"^\S+@\S+$", 5, 255), both("^a|b$|c", 9, 9)
+    assert [texts.least for texts in going_on if isinstance(texts, Counted)] == [12, 5, 0]
     assert isinstance(both("^a", 0, 3), Matching)
     assert isinstance(both("^(?=.*b)a", 0, 200), Matching)
     assert isinstance(both("^([ab]{40}|[bc]{50}|[cd]{60}){9,}$", 0, 700), Matching)
@@ -94,6 +97,32 @@ def test_what_is_counted_beside_a_pattern_and_what_is_not() -> None:
     assert algebra.is_empty(both("^a{300}", 0, 200))
     assert algebra.is_empty(both("^[a-z]{20,60}$", 0, 12))
     assert algebra.all_of([both("^[a-z]*$", 2, 200), both("^[a-z]*$", 5, 100)]) == both("^[a-z]*$", 5, 100)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(("least", "most"), [(0, 9), (3, 8), (9, 9)])
+def test_whatever_room_is_left_what_is_allowed_can_be_read(pattern: str, least: int, most: int) -> None:
+    schema = {"type": "string", "allOf": [{"pattern": pattern}, {"minLength": least, "maxLength": most}]}
+    view = view_of(schema, ANY_ORDER)
+    machine = view.machine
+    waiting, seen = deque([machine.start()]), {machine.start()}
+    while waiting and len(seen) < 400:
+        state = waiting.popleft()
+        after = {byte: reached for byte in range(256) if (reached := machine.step(state, byte))}
+        row = view.mask_row(state)
+        assert {byte for byte in range(256) if row[byte // 32] >> (byte % 32) & 1} == set(after)
+        waiting += set(after.values()) - seen
+        seen |= set(after.values())
+
+
+@pytest.mark.parametrize("text", ['["', '["aaa","', '["aaa","aa', '["aaa","aab","aa', '["é'])
+def test_strings_of_one_length_that_must_differ_are_ended_as_others(text: str) -> None:
+    items = {"type": "string", "minLength": 3, "maxLength": 3}
+    cursor = view_of({"type": "array", "items": items, "uniqueItems": True, "minItems": 4}, ANY_ORDER).cursor()
+    assert all(cursor.advance(byte) for byte in text.encode())
+    ended = json.loads(text.encode() + cursor.complete())
+    assert len(set(ended)) == len(ended) == 4
+    assert {len(each) for each in ended} == {3}
 
 
 STRINGS = st.fixed_dictionaries(
@@ -104,6 +133,7 @@ STRINGS = st.fixed_dictionaries(
         "minLength": st.sampled_from([1, 3, 9]),
     },
 )
+NO_BLANK = r"[^\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
 TEXTS = st.text(st.sampled_from('abcxé日0- "\n'), max_size=22)
 
 
@@ -120,7 +150,7 @@ def test_counted_strings_are_judged_and_ended_as_plain_ones(
 ) -> None:
     def holds(keywords: dict[str, Any], text: str) -> bool:
         fits = keywords.get("minLength", 0) <= len(text) <= keywords.get("maxLength", 99)
-        pattern = keywords.get("pattern", "").replace("$", r"\Z")  # where ECMA 262 has the end
+        pattern = keywords.get("pattern", "").replace("$", r"\Z").replace(r"\S", NO_BLANK)  # as ECMA 262 has them
         return fits and re.search(pattern, text) is not None
 
     judged = {
