@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import reduce
 from itertools import chain
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from operator import or_
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +27,8 @@ UNKNOWN: Final = -1
 UNCOUNTED: Final = -1
 EAGER, OPEN, BOUNDARY, REST, LOOPS, LOOP_REST = range(6)
 """Columns of `Lexicon.facts`."""
+_ROOM: Final = 1 << 16
+"""Lexemes for which there is room without copying the rows of all, which would take tens of milliseconds."""
 NO_TAGS: Final = 0
 """The number of the empty set of tags."""
 
@@ -53,7 +56,7 @@ class Lexicon:
         self._set_ids: dict[tuple[int, ...], int] = {(): NO_TAGS}
         self.tag_sets: list[tuple[int, ...]] = [()]
         """The sets of tags by number, each ascending."""
-        self.rows = np.full((64, 256), UNKNOWN, np.int32)
+        self.rows = _reserved(_ROOM, 256)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
         self.facts = np.zeros((64, 6), np.int32)
         """[capacity, 6] of each lexeme, by the names of the columns:
@@ -74,7 +77,8 @@ class Lexicon:
     @property
     def nbytes(self) -> int:
         """Memory of all lexemes; an estimate."""
-        return self.rows.nbytes + self.facts.nbytes + 400 * len(self._readings) + self._loops.nbytes
+        each = self.rows.strides[0] + self.facts.strides[0] + 400
+        return each * len(self._readings) + self._loops.nbytes
 
     def lexeme(self, readings: tuple[Reading, ...], floor: int = 0) -> int:
         """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone.
@@ -94,7 +98,9 @@ class Lexicon:
             return made
         self._readings.append(key)
         if made == len(self.rows):
-            self.rows, self.facts = grown(self.rows), grown(self.facts)
+            self.rows = grown(self.rows)
+        if made == len(self.facts):
+            self.facts = grown(self.facts)
         self.rows[made] = UNKNOWN
         eager = self.tags(*{reading.tag for reading in ended if reading.eager})
         may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
@@ -193,6 +199,12 @@ def _ways(readings: list[Reading], place: int, edges: Ways) -> list[tuple[ByteSe
         for after, among in steps
         if (both := mask & among)
     ]
+
+
+def _reserved(num_rows: int, num_columns: int) -> NDArray[np.int32]:
+    """[num_rows, num_columns] zeros, in small pages that the system gives when they are first written to."""
+    memory = mmap(-1, 4 * num_rows * num_columns, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    return np.frombuffer(memory, np.int32).reshape(num_rows, num_columns)
 
 
 def grown(array: NDArray[Any]) -> NDArray[Any]:

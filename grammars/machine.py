@@ -130,8 +130,8 @@ class Machine:
     @property
     def nbytes(self) -> int:
         """Memory of what was built, but for the lexemes; an estimate."""
-        arrays = (self._follow_keys, self._follow_phases, self._phase_facts, self.words.nodes, self.words.totals)
-        return 300 * len(self.places) + 4000 * len(self.phases) + sum(array.nbytes for array in arrays)
+        follows = self._follow_keys.nbytes + self._follow_phases.nbytes
+        return 300 * len(self.places) + 4000 * len(self.phases) + follows + self.words.nbytes
 
     def only_byte(self, state: int) -> int | None:
         """The one byte that may follow a state; None where there are none, or several. Raises FuelError."""

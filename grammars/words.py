@@ -43,6 +43,11 @@ class WordTries:
         self.totals = np.zeros(64, np.int32)
         """[capacity] tables of running totals, one after another."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tries."""
+        return self._len * self.nodes.strides[0] + self._totals_len * self.totals.itemsize
+
     def add(self, words: Iterable[tuple[bytes, int]]) -> int:
         """The root of a trie of labelled words, none of them empty, a prefix of another or there twice."""
         entries = sorted(words)

@@ -43,6 +43,7 @@ class Arrays:
         self._inhabitants, self._literals = inhabitants, literals
         self._live: dict[tuple[Conjunction, int, int], bool] = {}
         self._edges: dict[ArrayFrame, tuple[Edge, ...]] = {}
+        self._distinct: dict[ArrayFrame, bool] = {}
         self._listing: dict[frozenset[ArrayAssertion], bool] = {}
         self.num_doubts = 0
         """Counts up whenever `has_value` answers before it knows; what was found out meanwhile is not kept."""
@@ -88,7 +89,10 @@ class Arrays:
 
     def is_distinct(self, frame: ArrayFrame) -> bool:
         """Whether whoever reads the next item must see to it that no string comes twice."""
-        return any(self._left_to_reader(edge) for edge in self.edges(frame))
+        known = self._distinct.get(frame)
+        if known is None:
+            known = self._distinct[frame] = any(self._left_to_reader(edge) for edge in self.edges(frame))
+        return known
 
     def check_uniqueness(self, frame: ArrayFrame) -> None:
         """Raises GrammarError where that holds for an alternative beside one in which strings may come twice."""

@@ -18,6 +18,8 @@ class Literals:
     def __init__(self, values: Values) -> None:
         self._values, self._formulas = values, values.formulas
         self._known: dict[Formula, tuple[Formula, ...] | None] = {}
+        self.kind_of: dict[Formula, Kind] = {}
+        """Of each that was made, but for numbers, which it may be that none of their spellings is allowed."""
 
     def of(self, formula: Formula) -> tuple[Formula, ...] | None:
         """One formula for each value, ascending by kind; None where there are other values too, or too many."""
@@ -29,23 +31,23 @@ class Literals:
         values, formulas = self._values, self._formulas
         if any(values.restricted(formula, kind) is not formulas.false for kind in (Kind.OBJECT, Kind.ARRAY)):
             return None
-        found = [
-            formulas.holds(Kinds(kind)) for kind in (Kind.NULL, Kind.FALSE, Kind.TRUE) if values.admits(formula, kind)
-        ]
         texts = values.key_algebra.listed(values.names(formula))
-        if not isinstance(texts, Words):
-            return None
-        found += [
-            formulas.all_of(
-                [formulas.holds(Kinds(Kind.STRING)), formulas.holds(StringAssertion("words", frozenset({word}), ""))]
-            )
-            for word in sorted(texts.words)
-        ]
         numbers = listed(values.number_set(values.restricted(formula, Kind.NUMBER)))
-        if numbers is None:
+        if not isinstance(texts, Words) or numbers is None:
             return None
-        found += [
-            formulas.all_of([formulas.holds(Kinds(Kind.NUMBER)), formulas.holds(Numbers(OneOf(frozenset({number}))))])
-            for number in numbers
-        ]
-        return tuple(found) if len(found) <= _MOST_LISTED else None
+        plain = [kind for kind in (Kind.NULL, Kind.FALSE, Kind.TRUE) if values.admits(formula, kind)]
+        if len(plain) + len(texts.words) + len(numbers) > _MOST_LISTED:
+            return None
+        words = [StringAssertion("words", frozenset({word}), "") for word in sorted(texts.words)]
+        found = [self._literal(kind) for kind in plain]
+        found += [self._literal(Kind.STRING, word) for word in words]
+        found += [self._literal(Kind.NUMBER, Numbers(OneOf(frozenset({number})))) for number in numbers]
+        return tuple(found)
+
+    def _literal(self, kind: Kind, *others: StringAssertion | Numbers) -> Formula:
+        """The formula of a value of a kind of which nothing else is so."""
+        formulas = self._formulas
+        made = formulas.all_of([formulas.holds(each) for each in (Kinds(kind), *others)])
+        if kind is not Kind.NUMBER:
+            self.kind_of[made] = kind
+        return made

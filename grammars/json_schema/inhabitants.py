@@ -27,7 +27,8 @@ class Inhabited:
         self._values, self._formulas = values, values.formulas
         self.splitter = Splitter()
         self.objects = Objects(values, self.splitter, self, order)
-        self.arrays = Arrays(values, self.splitter, self, Literals(values))
+        self._literals = Literals(values)
+        self.arrays = Arrays(values, self.splitter, self, self._literals)
         self._known: dict[Formula, bool] = {self._formulas.true: True, self._formulas.false: False}
         self._kinds: dict[Formula, int] = {}
         self._open: set[Formula] = set()
@@ -35,7 +36,7 @@ class Inhabited:
 
     def has_value(self, formula: Formula) -> bool:
         """Raises GrammarError where a keyword inside cannot be read."""
-        known = self._known.get(formula)
+        known = formula in self._literals.kind_of or self._known.get(formula)
         if known is not None:
             return known
         if formula in self._open:
@@ -62,7 +63,7 @@ class Inhabited:
 
     def kinds(self, formula: Formula) -> int:
         """The kinds of which there is a value as the formula asks."""
-        found = self._kinds.get(formula)
+        found = self._literals.kind_of.get(formula) or self._kinds.get(formula)
         if found is None:
             possible = self._possible(formula)
             found = self._kinds[formula] = sum(kind for kind in possible if self._has_kind(formula, kind))

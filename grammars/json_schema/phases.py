@@ -114,6 +114,10 @@ class JsonPhases:
         """Root and running totals."""
         self._whole: LabelledWords = ()
         """The words of the trie made last for values."""
+        self._asked_last: tuple[InText, dict[Texts, list[int]]] | None = None
+        self._label_ids: dict[tuple[Words, ...], int] = {}
+        self._labels: list[tuple[Words, ...]] = []
+        """By label of a word, the languages that have it, whichever are asked for beside them."""
 
     def first(self) -> Phase:
         root = self._values.reader.root
@@ -185,11 +189,11 @@ class JsonPhases:
                 return Phase(number, lexeme, may_end=level == _ROOT)
             case InText(level):
                 is_distinct = self._is_distinct(level)
-                asked = self._asked_texts(place, is_distinct)
-                if not is_distinct and all(isinstance(texts, Words) for texts, _ in asked):
+                asked = list(self._asked_texts(place))
+                if not is_distinct and all(isinstance(texts, Words) for texts in asked):
                     root, totals = self._root(self._word_labels(asked))
                     return Phase(number, root=root, totals=totals)
-                return self._text_phase(number, [texts for texts, _ in asked], is_distinct)
+                return self._text_phase(number, asked, is_distinct)
             case InName(level, frame):
                 return self._name_phase(number, frame)
             case BehindBrace(_, frame):
@@ -226,14 +230,18 @@ class JsonPhases:
         frame = None if around is None else around.frame
         return isinstance(frame, ArrayFrame) and self._arrays.is_distinct(frame)
 
-    def _asked_texts(self, place: InText, is_distinct: bool) -> list[tuple[Texts, list[int]]]:
+    def _asked_texts(self, place: InText) -> dict[Texts, list[int]]:
         """The languages that are asked for, each with the formulas that ask for it; a tag stands for one of them."""
+        if self._asked_last is not None and self._asked_last[0] is place:
+            return self._asked_last[1]
+        is_distinct = self._is_distinct(place.level)
         algebra, asked = self._values.key_algebra, dict[Texts, list[int]]()
         for i, formula in enumerate(place.formulas):
             texts = algebra.listed(self._values.names(formula)) if is_distinct else self._values.texts(formula)
             if not algebra.is_empty(texts):
                 asked.setdefault(texts, []).append(i)
-        return list(asked.items())
+        self._asked_last = place, asked
+        return asked
 
     def _text_phase(self, number: int, asked: list[Texts], is_distinct: bool) -> Phase:
         bound = asked[0]
@@ -248,19 +256,24 @@ class JsonPhases:
         readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in enumerate(asked)]
         return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
 
-    def _word_labels(self, asked: list[tuple[Texts, list[int]]]) -> list[tuple[bytes, int]]:
-        """The words that are asked for, each labelled with the tags of the languages that have it."""
-        admitting: dict[str, list[int]] = {}
-        for i, (texts, _) in enumerate(asked):
+    def _word_labels(self, asked: list[Texts]) -> list[tuple[bytes, int]]:
+        """The words that are asked for, each labelled with the languages that have it."""
+        admitting: dict[str, list[Words]] = {}
+        for texts in asked:
             assert isinstance(texts, Words)
             for word in texts.words:
-                admitting.setdefault(word, []).append(FIRST_TEXT + i)
-        tags = self._syntax.lexicon.tags
+                admitting.setdefault(word, []).append(texts)
         return [
-            (form + b'"', tags(*which))
+            (form + b'"', self._label(tuple(which)))
             for word, which in admitting.items()
             for form in self._values.key_algebra.spellings(word)
         ]
+
+    def _label(self, languages: tuple[Words, ...]) -> int:
+        made = self._label_ids.setdefault(languages, len(self._labels))
+        if made == len(self._labels):
+            self._labels.append(languages)
+        return made
 
     def _root(self, words: list[tuple[bytes, int]]) -> tuple[int, int]:
         """A trie that has some labelled words, and the running totals that allow no others in it.
@@ -354,9 +367,10 @@ class JsonPhases:
         return self._after(level, (tag - FIRST_NUMBER for tag in ended))
 
     def _after_text(self, place: InText, ended: tuple[int, ...], label: int) -> Phase | None:
-        tags = ended if label < 0 else self._syntax.lexicon.tag_sets[label]
-        asked = self._asked_texts(place, self._is_distinct(place.level))
-        return self._after(place.level, (i for tag in tags for i in asked[tag - FIRST_TEXT][1]))
+        asked = self._asked_texts(place)
+        languages = list(asked)
+        read = [languages[tag - FIRST_TEXT] for tag in ended] if label < 0 else self._labels[label]
+        return self._after(place.level, (i for texts in read for i in asked[texts]))
 
     def _after_name(self, level: int, frame: ObjectFrame, ended: tuple[int, ...], label: int) -> Phase | None:
         universe = frame.universe

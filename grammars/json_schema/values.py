@@ -29,6 +29,7 @@ class Values:
         self._restricted: dict[tuple[Formula, Kind], Formula] = {}
         self._open: set[Formula] = set()
         self._texts: dict[tuple[Formula, bool], Texts] = {}
+        self._texts_of: dict[Formula, Texts] = {}
         self._numbers: dict[Formula, int] = {}
 
     def restricted(self, formula: Formula, kind: Kind) -> Formula:
@@ -107,7 +108,11 @@ class Values:
 
     def texts(self, formula: Formula) -> Texts:
         """The strings as the formula asks. Raises GrammarError."""
-        return self._evaluated(self.restricted(formula, Kind.STRING), self.text_algebra)
+        found = self._texts_of.get(formula)
+        if found is None:
+            found = self._evaluated(self.restricted(formula, Kind.STRING), self.text_algebra)
+            self._texts_of[formula] = found
+        return found
 
     def names(self, formula: Formula) -> Texts:
         """The strings as the formula asks, as keys are spelt."""
