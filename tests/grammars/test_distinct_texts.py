@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from grammar_cases import allowed
+from test_native_schema import ANY_ORDER, view_of
 
 from grammars.compiler import GrammarCompiler
 from grammars.spec import JsonSchema
@@ -51,3 +52,15 @@ def test_masks_have_the_tokens_that_are_taken_but_for_those_with_no_way_on(schem
             long = sorted(token for token in row if token >= 256)
             assert cursor.advance(rng.choice(long if long and rng.random() < 0.7 else sorted(row)))
     compiler.close()
+
+
+def test_items_that_must_differ_share_their_words_whichever_came_first() -> None:
+    words = [f"word number {i:02}" for i in range(40)]
+    view = view_of({"type": "array", "items": {"enum": words}, "uniqueItems": True}, ANY_ORDER)
+    cursor = view.cursor()
+    sizes = []
+    for i in range(15):
+        text = ("," if i else "[") + f'"{words[i * 7 % 40]}"'
+        assert all(cursor.advance(byte) for byte in text.encode())
+        sizes.append(view.machine.words.nbytes)
+    assert sizes[-1] - sizes[0] <= 14 * 4 * 41  # their running totals alone
