@@ -1,8 +1,8 @@
 """Whether any value is as a formula asks.
 
-Schemas may be recursive, so this is a least fixed point: a formula that is met again while it is looked into counts as
-empty for the time being. A value that is found is found for good. Where none was, and something was only assumed, the
-search is made again with what it has found, until it finds nothing new.
+Schemas may be recursive, so this is a least fixed point: a formula that is met again while it is looked into, or after
+nothing was found for it, counts as empty for the time being. A value that is found is found for good. Where none was,
+and something was only assumed, the search is made again with what it has found, until it finds nothing new.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Inhabited:
         self._known: dict[Formula, bool] = {self._formulas.true: True, self._formulas.false: False}
         self._kinds: dict[Formula, int] = {}
         self._open: set[Formula] = set()
+        self._assumed: set[Formula] = set()
+        """Those for which none was found since the search was made again."""
         self._num_found = 0
 
     def has_value(self, formula: Formula) -> bool:
@@ -39,27 +41,40 @@ class Inhabited:
         known = formula in self._literals.kind_of or self._known.get(formula)
         if known is not None:
             return known
-        if formula in self._open:
+        if self._open:
+            if formula not in self._open and formula not in self._assumed:
+                return self._look(formula)
             self.objects.num_doubts += 1
             self.arrays.num_doubts += 1
             return False
-        outermost = not self._open
         while True:
-            doubts, found_before = self.objects.num_doubts, self._num_found
-            self._open.add(formula)
-            try:
-                found = self._search(formula)
-            finally:
-                self._open.discard(formula)
-            if found:
-                self._num_found += 1
-                self._known[formula] = True
+            found_before = self._num_found
+            self._assumed.clear()
+            if self._look(formula):
                 return True
-            if doubts == self.objects.num_doubts or (outermost and found_before == self._num_found):
-                self._known[formula] = False
+            if found_before == self._num_found:
+                self._known.update(dict.fromkeys((formula, *self._assumed), False))
                 return False
-            if not outermost:
-                return False
+
+    def _look(self, formula: Formula) -> bool:
+        """Whether a value is found, given those found so far."""
+        doubts = self.objects.num_doubts
+        self._open.add(formula)
+        try:
+            found = self._search(formula)
+        finally:
+            self._open.discard(formula)
+        if found:
+            self._num_found += 1
+        if found or doubts == self.objects.num_doubts:
+            self._known[formula] = found
+        else:
+            self._assumed.add(formula)
+        return found
+
+    def is_known(self, formula: Formula) -> bool:
+        """Whether `has_value` has answered for good."""
+        return formula in self._literals.kind_of or formula in self._known
 
     def kinds(self, formula: Formula) -> int:
         """The kinds of which there is a value as the formula asks."""

@@ -29,7 +29,11 @@ Key = str | KeyClass
 
 class Inhabitants(Protocol):
     def has_value(self, formula: Formula) -> bool:
-        """Whether any value is as the formula asks."""
+        """Whether any value is as the formula asks; False also where it is asked about this already."""
+        ...
+
+    def is_known(self, formula: Formula) -> bool:
+        """Whether it has answered for good."""
         ...
 
 
@@ -159,10 +163,7 @@ class Objects:
         )
 
     def _comes_before_end(self, thread: Thread, frame: ObjectFrame, key: Key) -> bool:
-        """Whether a key may come before the members that are known to bring an object to an end, or is one of them.
-
-        A key may come before others too.
-        """
+        """Whether the members known to end an object show that a key may come now; it may where they do not."""
         universe, place = frame.universe, frame.place
         ended = self._completed(Conjunction(thread.claims, thread.open), universe, place)
         if ended is None:
@@ -250,7 +251,7 @@ class Objects:
         if known is None:
             doubts = self.num_doubts
             known = any(
-                self.both(self._asks(one, key, universe), self._asks(other, key, universe)) is None
+                self.are_disjoint(self._asks(one, key, universe), self._asks(other, key, universe))
                 for key in dict.fromkeys((*one.required, *other.required))
             )
             if known or doubts == self.num_doubts:
@@ -326,7 +327,7 @@ class Objects:
     def _is_settled(self, disjunction: Disjunction, value: Formula, key: Key, universe: Universe) -> bool:
         """Whether the value of a key is against all that must fail in one part of a disjunction, which is all of it."""
         return any(
-            all(self.both(value, self._asks(each, key, universe)) is None for each in assertions)
+            all(self.are_disjoint(value, self._asks(each, key, universe)) for each in assertions)
             for assertions in self._failing_parts(disjunction)
         )
 
@@ -372,7 +373,7 @@ class Objects:
             if asked is self._formulas.true:
                 continue
             self.spend(_STEPS_OF_CLAIM)
-            if self.both(value, asked) is None:
+            if self.are_disjoint(value, asked):
                 settled.add(claim)
             else:
                 doubtful.append((claim, asked))
@@ -384,20 +385,31 @@ class Objects:
             for wanted, left in waiting:  # which may be two for each claim before
                 self.spend(_STEPS_OF_CLAIM)
                 without = Conjunction(left.claims - {claim}, left.open)
-                if (holding := self.both(wanted, asked)) is None:
+                if self.are_disjoint(wanted, asked):
                     following.append((wanted, without))
                     continue
                 if (failing := self.both(wanted, against)) is not None:
                     following.append((failing, without))
-                if self._is_live(later, universe, after):
-                    following.append((holding if self._listed_words(asked) else wanted, left))
+                holding = self.both(wanted, asked) if self._listed_words(asked) else wanted
+                if holding is not None and self._is_live(later, universe, after):
+                    following.append((holding, left))
             waiting = following
         for wanted, left in waiting:
             if self._has_value(wanted):
                 yield wanted, left
 
+    def are_disjoint(self, one: Formula, other: Formula) -> bool:
+        """Whether no value is as both formulas ask; False also where that is not known yet.
+
+        That nothing was found so far, because a schema applies itself, is no reason to take a claim for failed.
+        """
+        doubts = self.num_doubts
+        if self.both(one, other) is not None:
+            return False
+        return doubts == self.num_doubts or self._inhabitants.is_known(self._formulas.all_of([one, other]))
+
     def both(self, one: Formula, other: Formula) -> Formula | None:
-        """Two formulas at once; None where there is no such value."""
+        """Two formulas at once; None where no such value is known."""
         key = (one, other)
         if key in self._both:
             return self._both[key]
@@ -768,7 +780,7 @@ class _Completion:
         """Whether no value of some member is as an assertion asks."""
         objects, universe = self._objects, self._universe
         return any(
-            objects.both(value, objects._asks(assertion, key, universe)) is None for (key, _), value in members.items()
+            objects.are_disjoint(value, objects._asks(assertion, key, universe)) for (key, _), value in members.items()
         )
 
     def _with_failing(self, members: Members, assertion: ObjectAssertion) -> Iterator[Members]:

@@ -71,6 +71,9 @@ class Within:
     def has_value(self, formula: Formula) -> bool:
         return self.text(formula) is not None
 
+    def is_known(self, formula: Formula) -> bool:
+        return formula in self._known
+
     def text(self, formula: Formula) -> bytes | None:
         """A value as the formula asks, the shortest that is known; None where there is none of this depth."""
         if formula not in self._known:
@@ -189,3 +192,6 @@ class _Nothing:
 
     def has_value(self, formula: Formula) -> bool:
         return False
+
+    def is_known(self, formula: Formula) -> bool:
+        return True

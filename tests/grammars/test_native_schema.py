@@ -25,6 +25,7 @@ from grammars.spec import GrammarError
 from grammars.token_masks import TokenMasks
 from grammars.validation import read_exactly
 from grammars.vocabulary import Vocabulary
+from grammars.workshop import COMPILE_FUEL
 
 END = 256
 BYTES = Vocabulary([bytes([byte]) for byte in range(256)] + [b""], (END,), frozenset())
@@ -33,6 +34,7 @@ LEXIS = Lexis()
 
 
 def view_of(schema: Any, options: SchemaOptions = ANY_ORDER) -> MachineView:
+    LEXIS.arena.fuel = COMPILE_FUEL
     machine, endings, _ = schema_machine(Documents(json.dumps(schema)), LEXIS, options)
     return MachineView(machine, TokenMasks(machine, BYTES, {}), LEXIS.arena, BuildLock(), endings.complete)
 
@@ -360,6 +362,53 @@ def test_every_verdict_is_that_of_jsonschema(schema: Any, values: list[Any]) -> 
         return
     for value in values:
         assert judged(view, value) == validator.is_valid(value), value
+
+
+def _objects(of_values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    some_keys = st.lists(st.sampled_from("cd"), max_size=2, unique=True)
+    optional = {
+        "type": st.sampled_from(["object", ["object", "null"]]),
+        "required": some_keys,
+        "properties": st.dictionaries(st.sampled_from("cd"), of_values, min_size=1),
+        "additionalProperties": st.booleans(),
+        "maxProperties": st.integers(0, 1),
+    }
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+def _combined(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    some = st.lists(parts, min_size=1, max_size=2)
+    return st.fixed_dictionaries({}, optional={"allOf": some, "anyOf": some, "oneOf": some, "not": parts})
+
+
+INSIDE = st.sampled_from([{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}, {"type": "object"}, {"type": "null"}, {}])
+OBJECTS = _objects(INSIDE | _combined(INSIDE))
+TWO_OF_THEM = st.tuples(OBJECTS, _combined(OBJECTS)).map(lambda both: {**both[0], **both[1]})
+NESTED = st.recursive(st.just(None), lambda inner: st.dictionaries(st.sampled_from("cd"), inner), max_leaves=4)
+DENYING_ITSELF = {
+    "type": ["object", "null"],
+    "required": ["c"],
+    "properties": {"c": {"$ref": "#/$defs/a"}},
+    "not": {"required": ["c"], "properties": {"c": {"type": "object"}}},
+}
+
+
+@given(TWO_OF_THEM, TWO_OF_THEM, st.lists(NESTED, min_size=1, max_size=8), st.integers(0, 2**32))
+@example(DENYING_ITSELF, {}, [{"c": None}, {"c": {"c": None}}], 0)
+@settings(max_examples=300)
+def test_schemas_that_refer_to_themselves_are_read_as_by_jsonschema(
+    a: Any, b: Any, values: list[Any], seed: int
+) -> None:
+    schema = {"$ref": "#/$defs/a", "$defs": {"a": a, "b": b}}
+    validator = oracle(schema)
+    try:
+        view = view_of(schema)
+    except GrammarError:
+        assert not any(validator.is_valid(value) for value in values)
+        return
+    for value in values:
+        assert judged(view, value) == validator.is_valid(value), value
+    validator.validate(json.loads(finished(view, random.Random(seed), 20)))
 
 
 def finished(view: MachineView, rng: random.Random, num_random: int) -> str:
