@@ -393,12 +393,27 @@ DENYING_ITSELF = {
 }
 
 
-@given(TWO_OF_THEM, TWO_OF_THEM, st.lists(NESTED, min_size=1, max_size=8), st.integers(0, 2**32))
+REFERRING = (TWO_OF_THEM, TWO_OF_THEM, st.lists(NESTED, min_size=1, max_size=8), st.integers(0, 2**32))
+
+
+@given(*REFERRING)
 @example(DENYING_ITSELF, {}, [{"c": None}, {"c": {"c": None}}], 0)
 @settings(max_examples=300)
 def test_schemas_that_refer_to_themselves_are_read_as_by_jsonschema(
     a: Any, b: Any, values: list[Any], seed: int
 ) -> None:
+    judge_and_end(a, b, values, seed)
+
+
+@pytest.mark.slow
+@given(*REFERRING)
+@pytest.mark.timeout(3600)
+@settings(max_examples=5_000)
+def test_so_are_five_thousand_that_do(a: Any, b: Any, values: list[Any], seed: int) -> None:
+    judge_and_end(a, b, values, seed)
+
+
+def judge_and_end(a: Any, b: Any, values: list[Any], seed: int) -> None:
     schema = {"$ref": "#/$defs/a", "$defs": {"a": a, "b": b}}
     validator = oracle(schema)
     try:
