@@ -716,10 +716,7 @@ class _Completion:
 
     def _holds_anyhow(self, assertion: ObjectAssertion) -> bool:
         """Whether an assertion holds now and no member can be against it."""
-        objects, place = self._objects, self._place
-        return objects.asks_once(assertion) and objects._is_complete(
-            assertion, self._universe, place.seen, place.num_members
-        )
+        return self._objects.asks_once(assertion) and not self._fails_at_end({}, assertion)
 
     def _may_fail_alone(self) -> bool:
         """Whether each claim that must fail may, were it the only one; else they are not tried together in all ways."""

@@ -368,8 +368,12 @@ class JsonPhases:
 
     def _after_text(self, place: InText, ended: tuple[int, ...], label: int) -> Phase | None:
         asked = self._asked_texts(place)
-        languages = list(asked)
-        read = [languages[tag - FIRST_TEXT] for tag in ended] if label < 0 else self._labels[label]
+        read: Iterable[Texts]
+        if label >= 0:
+            read = self._labels[label]
+        else:
+            languages = list(asked)
+            read = [languages[tag - FIRST_TEXT] for tag in ended]
         return self._after(place.level, (i for texts in read for i in asked[texts]))
 
     def _after_name(self, level: int, frame: ObjectFrame, ended: tuple[int, ...], label: int) -> Phase | None:
