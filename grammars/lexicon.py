@@ -20,12 +20,13 @@ from grammars.automaton import DEAD
 from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_ascii
 from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Ways, bytes_of, parted
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
-from grammars.loops import Loops
+from grammars.counted_repeats import UNBOUNDED, UNKNOWN_BOUND, CountedRepeats
+from grammars.loops import Loop, Loops
 
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
 UNCOUNTED: Final = -1
-EAGER, OPEN, BOUNDARY, REST, LOOPS, LOOP_REST = range(6)
+EAGER, OPEN, BOUNDARY, REST, LOOPS, LOOP_REST, LEFT = range(7)
 """Columns of `Lexicon.facts`."""
 _ROOM: Final = 1 << 16
 """Lexemes for which there is room without copying the rows of all, which would take tens of milliseconds."""
@@ -58,16 +59,20 @@ class Lexicon:
         """The sets of tags by number, each ascending."""
         self.rows = _reserved(_ROOM, 256)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
-        self.facts = np.zeros((64, 6), np.int32)
-        """[capacity, 6] of each lexeme, by the names of the columns:
+        self.facts = np.zeros((64, 7), np.int32)
+        """[capacity, 7] of each lexeme, by the names of the columns:
 
         `EAGER`, the tags of the eager readings that are complete, which ends the lexeme, or `NO_TAGS`; `OPEN`, the tags
         of the open readings that are complete, so that the lexeme may end, or `NO_TAGS`; `BOUNDARY`, 1 where it stands
         between two characters of a string in which they are counted; `REST`, the fewest characters that begin before
         such a string can end; `LOOPS`, kinds of bytes of which any number may be read, none before its row is built;
-        `LOOP_REST`, the fewest characters that begin before a string can end wherever such bytes have led.
+        `LOOP_REST`, the fewest characters that begin before a string can end wherever such bytes have led; `LEFT`, the
+        bound of what it counts (`counted_repeats`).
         """
         self._loops = Loops(arena)
+        self._repeats = CountedRepeats(arena)
+        self._families: list[int] = []
+        self._family_ids: dict[tuple[Reading, ...], int] = {}
         self.lexeme(())
         self.rows[DEAD] = DEAD
 
@@ -78,7 +83,7 @@ class Lexicon:
     def nbytes(self) -> int:
         """Memory of all lexemes; an estimate."""
         each = self.rows.strides[0] + self.facts.strides[0] + 400
-        return each * len(self._readings) + self._loops.nbytes
+        return each * len(self._readings) + self._loops.nbytes + self._repeats.nbytes
 
     def lexeme(self, readings: tuple[Reading, ...], floor: int = 0) -> int:
         """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone.
@@ -92,11 +97,13 @@ class Lexicon:
     def _new(self, key: tuple[Reading, ...], floor: int) -> int:
         ended = [reading for reading in key if self.arena.accepts(reading.expr)]
         is_counted = bool(key) and key[0].place != UNCOUNTED and not ended
-        rest = self.counts.least(key[0].expr, key[0].place, floor) if is_counted else 0
+        family, left = self._family(key)
+        rest = self.counts.least(family[0].expr, key[0].place, floor) if is_counted else 0
         made = self._ids.setdefault(key, len(self._readings))  # others may have been let in meanwhile
         if made < len(self._readings):
             return made
         self._readings.append(key)
+        self._families.append(self._family_ids.setdefault(family, made))
         if made == len(self.rows):
             self.rows = grown(self.rows)
         if made == len(self.facts):
@@ -104,8 +111,19 @@ class Lexicon:
         self.rows[made] = UNKNOWN
         eager = self.tags(*{reading.tag for reading in ended if reading.eager})
         may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
-        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, 0, 0
+        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, 0, 0, left
         return made
+
+    def _family(self, key: tuple[Reading, ...]) -> tuple[tuple[Reading, ...], int]:
+        """The family of some readings, and the least bound of what they count."""
+        if any(reading.guards for reading in key):
+            return key, UNKNOWN_BOUND
+        members = [self._repeats.of(reading.expr) for reading in key]
+        left = min((member.left for member in members), default=UNBOUNDED)
+        if any(member.left not in (left, UNBOUNDED) for member in members):
+            return key, left
+        readings = zip(key, members, strict=True)
+        return tuple(reading._replace(expr=member.family) for reading, member in readings), left
 
     def readings(self, lexeme: int) -> tuple[Reading, ...]:
         """What is left to be read."""
@@ -122,6 +140,14 @@ class Lexicon:
     def is_boundary(self, lexeme: int) -> bool:
         """Whether a lexeme stands between two characters that are counted."""
         return bool(self.facts[lexeme, BOUNDARY])
+
+    def family(self, lexeme: int) -> int:
+        """One and the same for all lexemes that differ only in `LEFT`."""
+        return self._families[lexeme]
+
+    def left(self, lexeme: int) -> int:
+        """The bound of what a lexeme counts."""
+        return int(self.facts[lexeme, LEFT])
 
     def exprs(self, lexeme: int) -> list[int]:
         """The expressions that are read."""
@@ -168,8 +194,8 @@ class Lexicon:
         One of its readings is enough that can, as long as the lexeme does not end with such a byte.
         """
         readings = self._readings[lexeme]
-        longest = max(readings, key=lambda each: self._loops.of(each.expr).num_kinds)
-        loop = self._loops.of(longest.expr)
+        longest = max(readings, key=lambda each: self._loop(each).num_kinds)
+        loop = self._loop(longest)
         kinds = loop.kinds & ~reduce(or_, (self._loops.last_kinds(each.expr) for each in readings if each.eager), 0)
         returning = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if returning & ~kinds:
@@ -178,6 +204,9 @@ class Lexicon:
             return returning, int(self.facts[lexeme, REST])
         is_counted = kinds and longest.place != UNCOUNTED
         return kinds, self.counts.least(loop.within, longest.place) if is_counted else 0
+
+    def _loop(self, reading: Reading) -> Loop:
+        return self._loops.of(self._repeats.of(reading.expr).family)
 
     def _returns(self, here: int, spans: Spans, home: int) -> bool:
         """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grammars.automaton import DEAD, MaskRow
+from grammars.counted_repeats import UNBOUNDED, needed
 from grammars.lexicon import NO_TAGS, Lexicon
 from grammars.machine import LABEL_SHIFT, NO_PHASE, Machine, Place, Tables
 from grammars.mask_rows import MaskRows
@@ -67,6 +68,36 @@ class Interior(NamedTuple):
         return known.copy()
 
 
+class _Limits(NamedTuple):
+    """How long a string may go on."""
+
+    num_chars: int
+    """Characters that may begin still."""
+    left: int
+    """Rounds that may begin still of what its lexeme counts."""
+
+
+class _Shared(NamedTuple):
+    """A row, and the limits with which others have it too."""
+
+    num_chars: int
+    """The fewest characters."""
+    fewest: int
+    """The fewest rounds,"""
+    most: int
+    """and the most for which that is known."""
+    row: MaskRow
+
+
+class _Reach(NamedTuple):
+    """What a walk has met in the phase that it began in."""
+
+    num_chars: int
+    """The characters of which a string must be allowed to be for the same to be found."""
+    fewest: int
+    """The least bound of what lexemes count."""
+
+
 class TokenMasks:
     """The rows of one machine, equal ones stored once. Build under a lock of your own."""
 
@@ -77,8 +108,8 @@ class TokenMasks:
         self._whole_trie = _below(vocabulary.trie, np.zeros(1, np.int32))
         self._row_of: dict[int, MaskRow] = {}
         self._rows = MaskRows(vocabulary.mask_words)
-        self._roomy: dict[tuple[int, int], tuple[int, MaskRow]] = {}
-        """By phase and lexeme, the row of any string that may have at least so many more characters."""
+        self._shared: dict[tuple[int, int], _Shared] = {}
+        """By phase and lexeme, or family of lexemes."""
         self.num_built = 0
         """Rows that were walked for, and not kept for somebody else."""
 
@@ -115,29 +146,50 @@ class TokenMasks:
 
     def _build(self, state: int) -> MaskRow:
         place = self.machine.places[state]
-        key, room = place[:2], self._room(place)
-        if room is not None and key in self._roomy and self._roomy[key][0] <= room:
-            return self._row_of.setdefault(state, self._roomy[key][1])
+        limits = self._limits(place)
+        shared = limits and self._find_shared(place, limits)
+        if shared:
+            return self._row_of.setdefault(state, shared.row)
         interior = self._interiors.get(place[1])
         if interior is None:
             row = np.zeros(self.vocabulary.mask_words, np.uint32)
-            needed = self._walk(row, _Work.of([(self._whole_trie, place)])) - place[2]
+            reach = self._walk(row, _Work.of([(self._whole_trie, place)]))
         else:
-            row, needed = self._inside(place, interior), interior.longest
+            row = self._inside(place, interior)
+            reach = _Reach(place[2] + interior.longest, UNBOUNDED)
         if self.machine.accepts(state):
             row |= self.vocabulary.end_row.view(np.uint32)
         self.num_built += 1
         masks = self.keep(state, row.view(np.int32))
-        if room is not None and needed <= room:
-            self._roomy[key] = needed, masks
+        if limits:
+            self._share(place, limits, reach, masks)
         return masks
 
-    def _room(self, place: Place) -> int | None:
-        """How many more characters a string may have; None where there is no bound, or it is too short to end."""
-        phase = self.machine.phases[place[0]]
-        if phase.root != NO_NODE or phase.most < 0 or place[2] < phase.least:
+    def _limits(self, place: Place) -> _Limits | None:
+        """None where neither is limited, where a string is too short to end, and where none is read."""
+        phase, left = self.machine.phases[place[0]], self.machine.lexicon.left(place[1])
+        if phase.root != NO_NODE or place[2] < phase.least:
             return None
-        return phase.most - place[2]
+        if phase.most < 0:
+            return None if left == UNBOUNDED else _Limits(UNBOUNDED, left)
+        return _Limits(phase.most - place[2], left)
+
+    def _find_shared(self, place: Place, limits: _Limits) -> _Shared | None:
+        """What another string in the same phase has found that may go on for long enough."""
+        phase, lexeme, _ = place
+        for alike in (self.machine.lexicon.family(lexeme), lexeme):
+            found = self._shared.get((phase, alike))
+            if found and found.num_chars <= limits.num_chars and found.fewest <= limits.left <= found.most:
+                return found
+        return None
+
+    def _share(self, place: Place, limits: _Limits, reach: _Reach, row: MaskRow) -> None:
+        """Keeps a row for others, if what was met where it was found was no limit."""
+        phase, lexeme, extra = place
+        num_chars, fewest = reach.num_chars - extra, needed(limits.left, reach.fewest)
+        if num_chars <= limits.num_chars:
+            alike = self.machine.lexicon.family(lexeme) if fewest < limits.left else lexeme
+            self._shared[phase, alike] = _Shared(num_chars, fewest, limits.left, row)
 
     def _inside(self, place: Place, interior: Interior) -> Row:
         """The row of a state within a lexeme of which the vocabulary's part is known."""
@@ -174,16 +226,16 @@ class TokenMasks:
             self._walk(row, work)
         return row
 
-    def _walk(self, row: Row, work: _Work) -> int:
-        """Sets the bits of the tokens in some parts of the trie; the last that `walk` returns."""
-        subtrees, furthest = self.vocabulary.subtrees, 0
+    def _walk(self, row: Row, work: _Work) -> _Reach:
+        """Sets the bits of the tokens in some parts of the trie."""
+        subtrees, furthest, fewest = self.vocabulary.subtrees, 0, UNBOUNDED
         start = work.places[0, 0] if len(work.places) else 0
         while len(work.parts):
-            left, lacking, reach = walk(self.machine.tables(), row, work, start, *subtrees)
-            work, furthest = _Work(*left), max(furthest, reach)
+            left, lacking, reach, least = walk(self.machine.tables(), row, work, start, *subtrees)
+            work, furthest, fewest = _Work(*left), max(furthest, reach), min(fewest, least)
             for lack in set(map(tuple, lacking.tolist())):
                 self.machine.provide(*lack)
-        return furthest
+        return _Reach(furthest, fewest)
 
 
 class _Work(NamedTuple):

@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from grammars.byte_kinds import BYTE, CHILD, HEIGHT, HIGH, KINDS, LOW, OWN, WITH_NODE
-from grammars.lexicon import BOUNDARY, EAGER, LOOP_REST, LOOPS, REST
+from grammars.counted_repeats import UNBOUNDED
+from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_REST, LOOPS, REST
 from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
 from grammars.words import LABEL, child_of
 
@@ -19,8 +20,9 @@ from grammars.words import LABEL, child_of
 def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-untyped-def]
     """Sets the bits of the tokens in some parts of the trie, which are those of a `Work`, as far as a machine reads on.
 
-    Returns the parts that it could not enter; what is lacking for that, [m, 2] int64, some of it more than once; and
-    of how many characters a string read in the phase `start` must be allowed to be for the same to be found.
+    Returns the parts that it could not enter; what is lacking for that, [m, 2] int64, some of it more than once; of how
+    many characters a string read in the phase `start` must be allowed to be for the same to be found; and the least
+    bound that it met there of what lexemes count.
     """
     rows, lexemes, phases, all_parts, all_places = t.rows, t.lexemes, t.phases, work.parts, work.places
     on_node, on_end = np.empty(max_depth + 1, np.int32), np.empty(max_depth + 1, np.int32)
@@ -28,6 +30,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
     on_place = np.empty((max_depth + 1, 3), np.int64)
     on_plain = np.empty(max_depth + 1, np.bool_)
     num_left = num_lacking = reach = 0
+    fewest = np.int64(UNBOUNDED)
     most = phases[start, MOST] if phases[start, ROOT] < 0 else -1
     left, places, lacking = np.empty((64, 3), np.int32), np.empty((64, 3), np.int64), np.empty((64, 2), np.int64)
     for k in range(len(all_parts)):
@@ -80,6 +83,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
             stays = _stays(lexemes, phases, phase, lexeme, extra, nodes[node, KINDS], nodes[node, HEIGHT])
             if phase == start:
                 reach = max(reach, extra + lexemes[lexeme, REST])
+                fewest = min(fewest, lexemes[lexeme, LEFT])
                 if stays:
                     reach = max(reach, extra + nodes[node, HEIGHT] + lexemes[lexeme, LOOP_REST])
             if stays:
@@ -91,7 +95,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 on_node[top], on_end[top], on_above[top] = nodes[node, CHILD], nodes[node + 1, CHILD], node
                 on_place[top, 0], on_place[top, 1], on_place[top, 2] = phase, lexeme, extra
                 on_plain[top] = _is_plain(phases, phase, extra)
-    return (left[:num_left], places[:num_left]), lacking[:num_lacking], reach
+    return (left[:num_left], places[:num_left]), lacking[:num_lacking], reach, fewest
 
 
 @njit(cache=True, nogil=True, inline="always")
