@@ -21,12 +21,12 @@ from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_asc
 from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Ways, bytes_of, parted
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 from grammars.counted_repeats import UNBOUNDED, UNKNOWN_BOUND, CountedRepeats
-from grammars.loops import Loop, Loops
+from grammars.loops import Loops
 
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
 UNCOUNTED: Final = -1
-EAGER, OPEN, BOUNDARY, REST, LOOPS, LOOP_REST, LEFT = range(7)
+EAGER, OPEN, BOUNDARY, REST, LEFT, LOOPS, LOOP_MOST, LOOP_REST = range(8)
 """Columns of `Lexicon.facts`."""
 _ROOM: Final = 1 << 16
 """Lexemes for which there is room without copying the rows of all, which would take tens of milliseconds."""
@@ -59,15 +59,15 @@ class Lexicon:
         """The sets of tags by number, each ascending."""
         self.rows = _reserved(_ROOM, 256)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet."""
-        self.facts = np.zeros((64, 7), np.int32)
-        """[capacity, 7] of each lexeme, by the names of the columns:
+        self.facts = np.zeros((64, 8), np.int32)
+        """[capacity, 8] of each lexeme, by the names of the columns:
 
         `EAGER`, the tags of the eager readings that are complete, which ends the lexeme, or `NO_TAGS`; `OPEN`, the tags
         of the open readings that are complete, so that the lexeme may end, or `NO_TAGS`; `BOUNDARY`, 1 where it stands
         between two characters of a string in which they are counted; `REST`, the fewest characters that begin before
-        such a string can end; `LOOPS`, kinds of bytes of which any number may be read, none before its row is built;
-        `LOOP_REST`, the fewest characters that begin before a string can end wherever such bytes have led; `LEFT`, the
-        bound of what it counts (`counted_repeats`).
+        such a string can end; `LEFT`, the bound of what it counts (`counted_repeats`); `LOOPS`, kinds of bytes that may
+        be read one after the other, none before its row is built; `LOOP_MOST`, of how many characters; `LOOP_REST`, the
+        fewest characters that begin before a string can end wherever such bytes have led.
         """
         self._loops = Loops(arena)
         self._repeats = CountedRepeats(arena)
@@ -111,7 +111,7 @@ class Lexicon:
         self.rows[made] = UNKNOWN
         eager = self.tags(*{reading.tag for reading in ended if reading.eager})
         may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
-        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, 0, 0, left
+        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, left, 0, 0, 0
         return made
 
     def _family(self, key: tuple[Reading, ...]) -> tuple[tuple[Reading, ...], int]:
@@ -186,27 +186,24 @@ class Lexicon:
             if after and (not is_guarded or any(reading.guards for reading in after)):
                 row[bytes_of(mask)] = self.lexeme(after, floor)
         self.rows[lexeme] = row
-        self.facts[lexeme, LOOPS], self.facts[lexeme, LOOP_REST] = self._read_on(lexeme)
+        self.facts[lexeme, LOOPS:] = self._read_on(lexeme)
 
-    def _read_on(self, lexeme: int) -> tuple[int, int]:
-        """Both facts about what a lexeme can read on and on. Raises FuelError.
+    def _read_on(self, lexeme: int) -> tuple[int, int, int]:
+        """The facts about what a lexeme can read on and on, in the order of their columns. Raises FuelError.
 
         One of its readings is enough that can, as long as the lexeme does not end with such a byte.
         """
         readings = self._readings[lexeme]
-        longest = max(readings, key=lambda each: self._loop(each).num_kinds)
-        loop = self._loop(longest)
+        longest = max(readings, key=lambda each: self._loops.of(each.expr).size)
+        loop = self._loops.of(longest.expr)
         kinds = loop.kinds & ~reduce(or_, (self._loops.last_kinds(each.expr) for each in readings if each.eager), 0)
         returning = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if returning & ~kinds:
             if returning & LETTERS:
                 returning |= beyond_ascii(lambda spans: self._returns(lexeme, spans, lexeme))
-            return returning, int(self.facts[lexeme, REST])
+            return returning, UNBOUNDED, int(self.facts[lexeme, REST])
         is_counted = kinds and longest.place != UNCOUNTED
-        return kinds, self.counts.least(loop.within, longest.place) if is_counted else 0
-
-    def _loop(self, reading: Reading) -> Loop:
-        return self._loops.of(self._repeats.of(reading.expr).family)
+        return kinds, loop.most, self.counts.least(loop.within, longest.place) if is_counted else 0
 
     def _returns(self, here: int, spans: Spans, home: int) -> bool:
         """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""

@@ -2,7 +2,7 @@
 
 Most patterns are not anchored: a string may hold anything, as long as a match stands somewhere. In such a string hardly
 a byte leads back to the same state, for a match may have begun with it; but whatever was read, everything may follow.
-That shows in the form of an expression: an endless repeat that its matches can begin with, or one of them.
+That shows in the form of an expression: a repeat that its matches can begin with, or one of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_ascii
 from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Form, byte_range, bytes_of
+from grammars.counted_repeats import UNBOUNDED
 
 _BEYOND_ASCII: Final = 1 << 0x80
 _MOST_LEFT_OUT: Final = 32
@@ -23,15 +24,19 @@ _MOST_LEFT_OUT: Final = 32
 
 
 class Loop(NamedTuple):
-    """Kinds of bytes (`byte_kinds`) of which any number may be read, and the matches that show it."""
+    """Kinds of bytes (`byte_kinds`) that may be read one after the other, and what shows it."""
 
     kinds: int
+    most: int
+    """How many characters of them; `UNBOUNDED` where that is any number."""
     within: int
-    """An expression that matches nothing that the whole one does not, however many such bytes were read of both."""
+    """An expression with no fewer characters than it takes to end however many were read; of an endless loop one that
+    matches nothing that the whole one does not, when the same characters were read of both."""
 
     @property
-    def num_kinds(self) -> int:
-        return self.kinds.bit_count()
+    def size(self) -> tuple[int, int]:
+        """By which one is worth more than another."""
+        return self.kinds.bit_count(), self.most
 
 
 class Loops:
@@ -39,19 +44,27 @@ class Loops:
 
     def __init__(self, arena: ByteRegexes) -> None:
         self._arena = arena
-        self._known: dict[int, Loop] = {}
+        self._known: dict[int, tuple[Loop, Loop]] = {}
         self._kinds_of_chars: dict[int, int] = {}
 
     @property
     def nbytes(self) -> int:
         """An estimate."""
-        return 200 * len(self._known)
+        return 300 * len(self._known)
 
     def of(self, expr: int) -> Loop:
         """As far as the form of an expression that some text matches tells. Raises FuelError."""
+        return self._both(expr)[0]
+
+    def _both(self, expr: int) -> tuple[Loop, Loop]:
+        """The best loop, and the best one of those without end."""
         found = self._known.get(expr)
         if found is None:
-            found = self._known[expr] = max(self._of(expr), key=attrgetter("num_kinds"), default=Loop(0, expr))
+            loops = list(self._of(expr))
+            best = max(loops, key=attrgetter("size"), default=Loop(0, UNBOUNDED, expr))
+            endless = (loop for loop in loops if loop.most == UNBOUNDED)
+            found = best, max(endless, key=attrgetter("size"), default=Loop(0, UNBOUNDED, expr))
+            self._known[expr] = found
         return found
 
     def last_kinds(self, expr: int) -> int:
@@ -62,33 +75,35 @@ class Loops:
     def _of(self, expr: int) -> Iterator[Loop]:
         self._arena.spend(1)
         match self._arena.form(expr):
-            case Form.REPEAT, body, _, most if most < 0:
-                yield Loop(self._chars(body), expr)
+            case Form.REPEAT, body, _, most:
+                yield Loop(self._chars(body), UNBOUNDED if most < 0 else most, expr)
             case Form.UNION, *parts:
-                yield from map(self.of, parts)
-            case Form.INTERSECTION, *parts:
-                kinds, within = zip(*map(self.of, parts), strict=True)
-                yield from self._live(reduce(and_, kinds), self._arena.intersection, within)
+                for part in parts:
+                    yield from self._both(part)
+            case Form.INTERSECTION, *parts:  # whose parts may end after different numbers of characters
+                loops = [self._both(part)[1] for part in parts]
+                kinds = reduce(and_, (loop.kinds for loop in loops))
+                yield from self._live(kinds, UNBOUNDED, self._arena.intersection, [loop.within for loop in loops])
             case Form.CONCAT, head, tail:
                 yield from self._of_chain(head, tail)
 
     def _of_chain(self, head: int, tail: int) -> Iterator[Loop]:
         """Of a concatenation, which may be long: any part may be read first before which all may be left out."""
         for _ in range(_MOST_LEFT_OUT):
-            first = self.of(head)
-            yield from self._live(first.kinds, self._arena.concat, (first.within, tail))
+            for first in set(self._both(head)):
+                yield from self._live(first.kinds, first.most, self._arena.concat, (first.within, tail))
             if not self._arena.accepts(head):
                 return
             match self._arena.form(tail):
                 case Form.CONCAT, after, rest:
                     head, tail = after, rest
                 case _:
-                    yield self.of(tail)
+                    yield from self._both(tail)
                     return
 
-    def _live(self, kinds: int, join: Callable[..., int], parts: Iterable[int]) -> Iterator[Loop]:
+    def _live(self, kinds: int, most: int, join: Callable[..., int], parts: Iterable[int]) -> Iterator[Loop]:
         if kinds and self._arena.is_live(within := join(*parts)):
-            yield Loop(kinds, within)
+            yield Loop(kinds, most, within)
 
     def _chars(self, body: int) -> int:
         """The kinds of which every character is a match."""

@@ -11,7 +11,7 @@ from numba import njit
 
 from grammars.byte_kinds import BYTE, CHILD, HEIGHT, HIGH, KINDS, LOW, OWN, WITH_NODE
 from grammars.counted_repeats import UNBOUNDED
-from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_REST, LOOPS, REST
+from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_MOST, LOOP_REST, LOOPS, REST
 from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
 from grammars.words import LABEL, child_of
 
@@ -41,6 +41,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
             _set_tokens(row, token_ids, nodes[above, OWN], nodes[above, HIGH])
             if phase == start:
                 reach = max(reach, extra + nodes[above, HEIGHT] + lexemes[lexeme, LOOP_REST])
+                fewest = min(fewest, _left_after(lexemes, lexeme, nodes[above, HEIGHT]))
             continue
         on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(phases, phase, extra)
         on_place[0, 0], on_place[0, 1], on_place[0, 2] = phase, lexeme, extra
@@ -55,6 +56,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 if phase == start:
                     reach = max(reach, extra + nodes[node, HEIGHT] + 1 + lexemes[lexeme, LOOP_REST])
+                    fewest = min(fewest, _left_after(lexemes, lexeme, nodes[node, HEIGHT] + 1))
                 continue
             following = rows[lexeme, nodes[node, BYTE]]
             if following > 0 and lexemes[following, EAGER] == 0 and on_plain[top]:
@@ -86,6 +88,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 fewest = min(fewest, lexemes[lexeme, LEFT])
                 if stays:
                     reach = max(reach, extra + nodes[node, HEIGHT] + lexemes[lexeme, LOOP_REST])
+                    fewest = min(fewest, _left_after(lexemes, lexeme, nodes[node, HEIGHT]))
             if stays:
                 _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 continue
@@ -109,11 +112,17 @@ def _is_plain(phases, phase, extra):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, inline="always")
 def _stays(lexemes, phases, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
     """Whether a place's lexeme can read on whatever bytes of some kinds are read, at most so many."""
-    if kinds & ~lexemes[lexeme, LOOPS]:
+    if kinds & ~lexemes[lexeme, LOOPS] or height > lexemes[lexeme, LOOP_MOST]:
         return False
     if phases[phase, ROOT] >= 0:
         return extra < 0
     return phases[phase, MOST] < 0 or extra + height + lexemes[lexeme, LOOP_REST] <= phases[phase, MOST]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _left_after(lexemes, lexeme, height):  # type: ignore[no-untyped-def]
+    """The least bound of what a lexeme counts after so many bytes of its loop."""
+    return lexemes[lexeme, LEFT] - (height if lexemes[lexeme, LOOP_MOST] < UNBOUNDED else 0)
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Final
 
-from grammars.byte_regex import NOTHING, ByteRegexes, Form
+from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes, Form
 from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
 from grammars.json_schema.formats import MOST_CHARS, format_tree
@@ -84,6 +84,8 @@ class TextAlgebra:
         self._patterns: dict[str, int] = {}
         self._formats: dict[str, Texts] = {}
         self._listed: dict[Matching, Texts] = {}
+        self._uncounted: dict[Counted, int] = {}
+        """Of some languages an expression that matches nothing else."""
 
     def matching(self, pattern: str) -> Texts:
         """The texts in which a pattern matches somewhere. Raises GrammarError with line and column."""
@@ -105,9 +107,31 @@ class TextAlgebra:
             return NO_TEXT if expr == NOTHING else ANY
         body, least, most = self.arena.repeated(expr)
         if most is None or most < _MANY or not self._chars.is_char(body):
-            return Matching(expr)
+            return self._chain(expr) or Matching(expr)
         any_number = self.arena.repeat(body)
         return Length(least, most) if any_number == self.language.any_text else Counted(any_number, least, most)
+
+    def _chain(self, expr: int) -> Counted | None:
+        """An expression of characters one after the other, each so many times, but for one that is repeated.
+
+        How often is told by how many characters the whole text has.
+        """
+        parts, most, free, rest = list[int](), 0, 0, expr
+        while rest != EMPTY:
+            form, *operands = self.arena.form(rest)
+            part, rest = operands if form == Form.CONCAT else (rest, EMPTY)
+            body, least, at_most = self.arena.repeated(part)
+            if at_most is None or not self._chars.is_char(body) or (least < at_most and free):
+                return None
+            most += at_most
+            if least < at_most:
+                free, part = at_most - least, self.arena.repeat(body, least)
+            parts.append(part)
+        if free < _MANY or self._must_be_cut:
+            return None
+        counted = Counted(self.arena.concat(*parts), 0, most)
+        self._uncounted[counted] = expr
+        return counted if self._is_easy(counted.expr) else None
 
     def listed(self, texts: Texts) -> Texts:
         """The same language as `Words` if it is an expression with few matches."""
@@ -279,6 +303,8 @@ class TextAlgebra:
                 return self.arena.union(*(self._chars.text(word) for word in words))
             case Length(least, most):
                 return self.arena.repeat(self._any_char, least, most)
+            case Counted() if texts in self._uncounted:
+                return self._uncounted[texts]
             case Counted(expr, least, most):
                 if self._is_endless(expr):
                     return self.arena.repeat(self.arena.repeated(expr)[0], least, most)

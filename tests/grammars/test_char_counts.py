@@ -30,6 +30,7 @@ PATTERNS = (
     "^(日|[0-9]-)*$",
     "^.*b..$",
     "^[a-c]{3,20}$",
+    "^[a-c]é{2}[^b]{1,10}x$",
 )
 
 
@@ -86,6 +87,13 @@ def test_what_is_counted_beside_a_pattern_and_what_is_not() -> None:
     assert algebra.matching("^.{3,60}$") != Length(3, 60)  # which has line breaks
     assert algebra.matching(r"^[\s\S]{3,60}$") == Length(3, 60)
     assert isinstance(algebra.matching("^[a-z]{3,6}$"), Matching)
+    chain, shorter = algebra.matching("^[a-c]é{2}[^b]{1,60}x$"), both("^[a-c]é{2}[^b]{1,60}x$", 9, 30)
+    assert isinstance(chain, Counted)
+    assert (chain.least, chain.most) == (0, 64)
+    assert algebra.expr(chain) == algebra.language.anywhere("^[a-c]é{2}[^b]{1,60}x$")
+    assert shorter == both("^[a-c]é{2}[^b]+x$", 9, 30)
+    for pattern in ("^a[^b]{1,6}x$", "^a[^b]{2}x$", "^a[^b]{1,60}x?$", "a[^b]{1,60}x$", "^a(bc){1,60}x$"):
+        assert isinstance(algebra.matching(pattern), Matching)
     assert isinstance(both(r"^\S+( \S+)*$", 0, 200), Counted)
     assert isinstance(both("^[a-z]*$", 2, 200), Counted)
     going_on = both("[0-9a-f]+", 12, 12), both(r"^\S+@\S+$", 5, 255), both("^a|b$|c", 9, 9)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from grammars.automaton import DEAD
 from grammars.byte_kinds import CHARS_BEYOND_ASCII, HEIGHT, KIND_OF, KINDS, MALFORMED, WITH_NODE, Subtrees
 from grammars.byte_regex import ByteRegexes
+from grammars.counted_repeats import UNBOUNDED
 from grammars.interiors import Interiors
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.documents import Documents
 from grammars.json_schema.lexis import Lexis
-from grammars.lexicon import LOOPS, Lexicon, Reading
+from grammars.lexicon import LOOP_MOST, LOOPS, Lexicon, Reading
 from grammars.machine import Machine
 from grammars.regex_language import RegexLanguage
 from grammars.token_masks import TokenMasks
@@ -205,10 +206,11 @@ def test_a_lexeme_reads_on_whatever_comes_of_some_kinds_of_characters() -> None:
     arena = ByteRegexes()
     language, lexicon = RegexLanguage(arena, Utf8(arena).chars), Lexicon(arena)
 
-    def loops(pattern: str) -> str:
+    def loops(pattern: str, bound: int | None = None) -> str:
         lexeme = lexicon.lexeme((Reading(language.whole(pattern), 0, eager=False),))
         lexicon.build(lexeme)
-        stays = int(lexicon.facts[lexeme, LOOPS])
+        stays, most = lexicon.facts[lexeme, [LOOPS, LOOP_MOST]].tolist()
+        assert most == (UNBOUNDED if bound is None else bound)
         return "".join(char for char in "aZ0 _.\né日" if stays & int(KIND_OF[char.encode()[0]]))
 
     assert loops("[a-z]*") == "a"
@@ -216,7 +218,12 @@ def test_a_lexeme_reads_on_whatever_comes_of_some_kinds_of_characters() -> None:
     assert loops("[a-zé]*") == "a"
     assert loops(r"[^\n]*") == "aZ0 _.é日"
     assert loops(r"[^日\n]*") == "aZ0 _.é"
-    assert loops("[a-z]{0,9}") == ""
+    assert loops("[a-z]{0,9}", 9) == "a"
+    assert loops("[a-z]{3,9}0?", 9) == "a"
+    assert loops("0?[a-z]{3}", 3) == "a"
+    assert loops("(?=[a-z]{0,9}0)[^\n]*") == ""
+    assert loops("[a-z0-9]{2}|[a-z]*|[a-z0-9]{0,7}", 7) == "a0"
+    assert loops("[a-z]{2}|[a-z]*|[a-z]{0,7}") == "a"
     assert loops("(ab)*") == ""
     assert loops(r"[^\n]*ab[^\n]*") == "aZ0 _.é日"
     assert loops("a[a-z]*|[a-z0-9]+b|c") == "a0"
