@@ -280,7 +280,7 @@ class ByteRegexes:
         if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
             return ALL
         for whole in self._wholes & members:
-            members = {part for part in members if part == whole or not self._is_within(part, whole)}
+            members = {part for part in members if part == whole or not self.is_within(part, whole)}
         return self._set_node(_UNION, members, NOTHING, nullable=any(self._nullable[part] for part in members))
 
     def absorb(self, whole: int) -> None:
@@ -311,9 +311,9 @@ class ByteRegexes:
             return NOTHING
         for whole in self._wholes:
             without = self._ids.get((_NOT, whole))
-            if without in members and any(self._is_within(part, whole) for part in members):
+            if without in members and any(self.is_within(part, whole) for part in members):
                 return NOTHING
-            if whole in members and any(self._is_within(part, whole) for part in members if part != whole):
+            if whole in members and any(self.is_within(part, whole) for part in members if part != whole):
                 members.discard(whole)
         return self._set_node(_INTER, members, ALL, nullable=all(self._nullable[part] for part in members))
 
@@ -440,6 +440,14 @@ class ByteRegexes:
         """Whether an expression is made without intersection and complement, of automata that never end dead."""
         return self._positive[expr]
 
+    def is_within(self, expr: int, whole: int) -> bool:
+        """Whether the form of an expression tells that `whole` matches all that it does."""
+        try:
+            ends = self._carried(expr, whole)
+        except RecursionError:  # words nested in each other by the thousand: then it is not seen
+            return False
+        return ends is not None and all(self._nullable[each] for each in ends)
+
     def grows(self, expr: int) -> bool:
         """Whether a `GrowingAutomaton` is part of an expression."""
         waiting, seen = [expr], {expr}
@@ -478,7 +486,7 @@ class ByteRegexes:
                 return None
         return found
 
-    def count(self, expr: int) -> int | None:
+    def _count(self, expr: int) -> int | None:
         """How many texts match; None where the form of the expression does not tell that they are finitely many."""
         if not self.is_finite(expr):
             return None
@@ -495,6 +503,14 @@ class ByteRegexes:
                 mask.bit_count() * known[after] for mask, after in self.edges(here)
             )
         return known[expr]
+
+    def has_more(self, expr: int, num_texts: int) -> bool:
+        """Whether more texts match than so many; True as well where that cannot be told."""
+        found = self._nullable[expr] + sum(mask.bit_count() for mask, _ in self.edges(expr))  # one for each first byte
+        if found > num_texts:
+            return True
+        count = self._count(expr)
+        return count is None or count > num_texts
 
     def is_finite(self, expr: int) -> bool:
         """Whether the form of an expression tells that only finitely many texts match."""
@@ -674,14 +690,6 @@ class ByteRegexes:
             self.spend(1)
             made = self._combined[key] = (self.union if kind == _UNION else self.intersection)(*operands)
         return made
-
-    def _is_within(self, expr: int, whole: int) -> bool:
-        """Whether the form of an expression tells that `whole` matches all that it does."""
-        try:
-            ends = self._carried(expr, whole)
-        except RecursionError:  # words nested in each other by the thousand: then it is not seen
-            return False
-        return ends is not None and all(self._nullable[each] for each in ends)
 
     def _carried(self, expr: int, start: int) -> frozenset[int] | None:
         """The derivatives of `start` by all matches of an expression; None where that is not seen, or one is dead."""

@@ -363,8 +363,7 @@ class MachineView(PatientView):
             self._refuel()
             begun = sum(form.startswith(text) for word in used for form in spellings(word))
             exprs = machine.lexicon.exprs(lexeme)
-            counts = map(self._arena.count, exprs)
-            if any(count is None or count > begun for count in counts):
+            if any(self._arena.has_more(expr, begun) for expr in exprs):
                 return False
             endings = [self._arena.listed(expr, begun) for expr in exprs]
         return all(ends is not None and all(value_of((text + end)[:-1]) in used for end in ends) for ends in endings)

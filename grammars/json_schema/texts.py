@@ -152,7 +152,7 @@ class TextAlgebra:
         found = self._spelt.get(texts)
         if found is None:
             spelt = self.any_spelling if texts == ANY else self.uncut(texts)
-            if self._must_be_cut and spelt != self.any_spelling:
+            if self._must_be_cut and not self.arena.is_within(spelt, self.any_spelling):
                 spelt = self.arena.intersection(self.any_spelling, spelt)
             found = self._spelt[texts] = spelt
         return found

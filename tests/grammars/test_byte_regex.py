@@ -229,6 +229,18 @@ def test_every_state_but_nothing_reaches_acceptance(recipe: Recipe) -> None:
     assert accepting == seen
 
 
+@given(recipes(boolean=False))
+def test_whether_there_are_more_texts_than_some_number(recipe: Recipe) -> None:
+    arena = ByteRegexes()
+    expr = build(arena, recipe)
+    texts = arena.listed(expr, 500)
+    if texts is None:
+        assert arena.has_more(expr, 100)
+    else:
+        assert len(set(texts)) == len(texts)
+        assert [arena.has_more(expr, len(texts) + more) for more in (-1, 0, 5)] == [True, False, False]
+
+
 @given(recipes(boolean=True))
 def test_a_byte_leads_one_way_and_ways_lead_to_different_derivatives(recipe: Recipe) -> None:
     arena = ByteRegexes()
