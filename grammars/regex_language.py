@@ -137,24 +137,28 @@ class _Reading:
 
 
 _MOST_UNROLLED: Final = 16
-_MOST_CHARS_KEPT: Final = 200
+_SHORT: Final = 200
+_MOST_CHARS_KEPT: Final = 4096
 
 
 def read_pattern(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = unlimited) -> Node:
     """The tree of a pattern that can be enforced. Raises GrammarError with line and column.
 
-    `spend` is told of steps, as in `ByteRegexes`. Trees of short patterns are kept: a schema's are read twice, and many
-    schemas have the same.
+    `spend` is told of steps, as in `ByteRegexes`. Trees are kept unless they are huge: a schema's patterns are read
+    twice, and many schemas have the same short ones.
     """
-    if dialect is ECMA and len(pattern) <= _MOST_CHARS_KEPT:
-        spend(len(pattern))
-        return _kept_tree(pattern)
-    return _tree(pattern, dialect, spend)
+    if dialect is not ECMA or len(pattern) > _MOST_CHARS_KEPT:
+        return _tree(pattern, dialect, spend)
+    spend(len(pattern))
+    return _kept_tree(pattern) if len(pattern) <= _SHORT else _kept_long_tree(pattern)
 
 
-@lru_cache(maxsize=512)
-def _kept_tree(pattern: str) -> Node:
+def _ecma_tree(pattern: str) -> Node:
     return _tree(pattern, ECMA, unlimited)
+
+
+_kept_tree = lru_cache(maxsize=512)(_ecma_tree)
+_kept_long_tree = lru_cache(maxsize=8)(_ecma_tree)
 
 
 def _tree(pattern: str, dialect: Dialect, spend: Callable[[int], None]) -> Node:
