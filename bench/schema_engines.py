@@ -6,6 +6,7 @@ JSON allows may stand between tokens, as far as the engine can say that.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -109,6 +110,17 @@ class Native:
         )
         NativeBackend(vocabulary, 1, _DEADLINE_S, 1 << 30).warm()  # has Numba load all kernels
         self._workshop = Workshop(vocabulary, "any")
+        if reading.assert_format and not always_fresh:
+            self._read_formats()
+
+    def _read_formats(self) -> None:
+        """As a server does when it starts."""
+        from grammars.json_schema.formats import FORMATS
+
+        for name in FORMATS:
+            walker = self.compile(json.dumps({"type": "string", "format": name})).walker()
+            if walker.advance(self._vocabulary.byte_ids[ord('"')]):
+                walker.mask()
 
     def refresh(self) -> None:
         from grammars.workshop import Workshop
