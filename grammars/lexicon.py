@@ -191,10 +191,11 @@ class Lexicon:
     def _read_on(self, lexeme: int) -> tuple[int, int, int]:
         """The facts about what a lexeme can read on and on, in the order of their columns. Raises FuelError.
 
-        One of its readings is enough that can, as long as the lexeme does not end with such a byte.
+        One of its readings is enough that can, of the guards if there are any, unless the lexeme ends with such a byte.
         """
         readings = self._readings[lexeme]
-        longest = max(readings, key=lambda each: self._loops.of(each.expr).size)
+        lasting = [reading for reading in readings if reading.guards] or readings
+        longest = max(lasting, key=lambda each: self._loops.of(each.expr).size)
         loop = self._loops.of(longest.expr)
         kinds = loop.kinds & ~reduce(or_, (self._loops.last_kinds(each.expr) for each in readings if each.eager), 0)
         returning = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))

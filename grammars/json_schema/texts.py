@@ -118,6 +118,7 @@ class TextAlgebra:
         """
         parts, most, free, rest = list[int](), 0, 0, expr
         while rest != EMPTY:
+            self.arena.spend(1)
             form, *operands = self.arena.form(rest)
             part, rest = operands if form == Form.CONCAT else (rest, EMPTY)
             body, least, at_most = self.arena.repeated(part)
@@ -127,11 +128,12 @@ class TextAlgebra:
             if least < at_most:
                 free, part = at_most - least, self.arena.repeat(body, least)
             parts.append(part)
-        if free < _MANY or self._must_be_cut:
+        any_number = self.arena.concat(*parts)
+        if free < _MANY or self._must_be_cut or not self._is_easy(any_number):
             return None
-        counted = Counted(self.arena.concat(*parts), 0, most)
+        counted = Counted(any_number, 0, most)
         self._uncounted[counted] = expr
-        return counted if self._is_easy(counted.expr) else None
+        return counted
 
     def listed(self, texts: Texts) -> Texts:
         """The same language as `Words` if it is an expression with few matches."""
