@@ -35,6 +35,15 @@ class ArrayFrame(NamedTuple):
     threads: frozenset[Thread]
 
 
+class _Left(NamedTuple):
+    """What the items of an end may be taken from, if all that is asked can be told by counting."""
+
+    items: ArrayAssertion
+    values: list[Formula]
+    """Those that no item has had."""
+    contains: Claim | None
+
+
 class Arrays:
     """Of one schema."""
 
@@ -212,7 +221,7 @@ class Arrays:
                     return [(true, claim)]
                 return [(self._formulas.complement(asked), None), (true, claim)]
             case Contains(item, least, most):
-                count = claim.progress if isinstance(claim.progress, int) else 0
+                count = _count(claim)
                 enough = least if most is None else most + 1
                 if count == enough:
                     return [(true, claim)]
@@ -283,8 +292,7 @@ class Arrays:
                 case ArrayAssertion(_, _, least, most):
                     return least <= index and (most is None or index <= most)
                 case Contains(_, least, most):
-                    count = claim.progress if isinstance(claim.progress, int) else 0
-                    return least <= count and (most is None or count <= most)
+                    return least <= _count(claim) and (most is None or _count(claim) <= most)
                 case _:
                     return True
 
@@ -323,25 +331,56 @@ class Arrays:
             return False
         return asked.least <= max(index, len(asked.prefix)) or self._has_value(asked.rest)
 
-    def _literals_left(self, conjunction: Conjunction) -> tuple[ArrayAssertion, list[Formula]] | None:
-        """The schema of items and which of its few values are left, where only it and `uniqueItems` are asked."""
-        if conjunction.open or len(conjunction.claims) != 2 or not all(claim.positive for claim in conjunction.claims):
+    def _literals_left(self, conjunction: Conjunction) -> _Left | None:
+        """What there is to choose from, where few values are allowed, none twice, and some at most are to be contained.
+
+        None where more is asked.
+        """
+        if conjunction.open or not all(claim.positive for claim in conjunction.claims):
             return None
-        items, unique = sorted(conjunction.claims, key=_is_remembering)
-        if not isinstance(items.assertion, ArrayAssertion) or items.assertion.prefix or not _is_remembering(unique):
+        items, contains, uniques = None, None, list[Claim]()
+        for claim in conjunction.claims:
+            match claim.assertion:
+                case Unique():
+                    uniques.append(claim)
+                case ArrayAssertion(prefix=()) if items is None:
+                    items = claim.assertion
+                case Contains() if contains is None:
+                    contains = claim
+                case _:
+                    return None
+        if items is None or len(uniques) != 1:
             return None
-        found = self._literals.of(items.assertion.rest)
-        return None if found is None else (items.assertion, [each for each in found if each not in _had(unique).values])
+        found = self._literals.of(items.rest)
+        return (
+            None
+            if found is None
+            else _Left(items, [each for each in found if each not in _had(uniques[0]).values], contains)
+        )
+
+    def _fewest(self, left: _Left, index: int) -> list[Formula] | None:
+        """The values of a shortest end; None where there is none."""
+        wanted, others, fewest, most = list[Formula](), left.values, 0, 0
+        if left.contains is not None:
+            asked, count = left.contains.assertion, _count(left.contains)
+            assert isinstance(asked, Contains)
+            wanted = [each for each in left.values if self._has_value(self._formulas.all_of([each, asked.item]))]
+            others = [each for each in left.values if each not in wanted]
+            fewest = max(0, asked.least - count)
+            most = len(wanted) if asked.most is None else min(len(wanted), asked.most - count)
+        missing = max(0, left.items.least - index)
+        fewest = max(fewest, missing - len(others))
+        num_values = max(missing, fewest)
+        if fewest > most or (left.items.most is not None and index + num_values > left.items.most):
+            return None
+        if num_values and not self._has_value(self._formulas.true):  # inside of an array as deep as is looked
+            return None
+        return [*wanted[:fewest], *others[: num_values - fewest]]
 
     def completion(self, conjunction: Conjunction, index: int, most_counted: int) -> list[Formula] | None:
         """What the items of a shortest end are asked for; None where the end cannot be reached."""
-        if (plain := self._literals_left(conjunction)) is not None:  # there are as many subsets as would be met
-            asked, left = plain
-            missing = max(0, asked.least - index)
-            if missing and not self._has_value(self._formulas.true):  # inside of an array as deep as is looked
-                return None
-            is_too_long = asked.most is not None and index + missing > asked.most
-            return None if is_too_long or missing > len(left) else left[:missing]
+        if (left := self._literals_left(conjunction)) is not None:  # there are as many subsets as would be met
+            return self._fewest(left, index)
         layer: list[tuple[Conjunction, tuple[Formula, ...]]] = [(conjunction, ())]
         met = {(conjunction, index)}
         while layer:
@@ -362,6 +401,11 @@ class Arrays:
 
 def _had(claim: Claim) -> _Had:
     return claim.progress if isinstance(claim.progress, _Had) else _Had()
+
+
+def _count(claim: Claim) -> int:
+    """The items so far that a `contains` has counted."""
+    return claim.progress if isinstance(claim.progress, int) else 0
 
 
 def _is_remembering(claim: Claim) -> bool:

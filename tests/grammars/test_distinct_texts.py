@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 from typing import Any
 
+import jsonschema
 import pytest
 from grammar_cases import allowed
-from test_native_schema import ANY_ORDER, view_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_native_schema import ANY_ORDER, accepts, view_of
 
 from grammars.compiler import GrammarCompiler
-from grammars.spec import JsonSchema
+from grammars.spec import GrammarError, JsonSchema
 from grammars.vocabulary import Vocabulary
 
 PIECES = (
@@ -64,3 +69,56 @@ def test_items_that_must_differ_share_their_words_whichever_came_first() -> None
         assert all(cursor.advance(byte) for byte in text.encode())
         sizes.append(view.machine.words.nbytes)
     assert sizes[-1] - sizes[0] <= 14 * 4 * 41  # their running totals alone
+
+
+@settings(max_examples=60)
+@given(
+    st.fixed_dictionaries(
+        {"enum": st.lists(st.sampled_from(["a", "b", 1, 2, None, True]), unique_by=str, min_size=1, max_size=4)},
+        optional={"type": st.sampled_from(["string", "number", ["string", "null"]])},
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "contains": st.sampled_from(
+                [{"type": "string"}, {"const": 1}, {"enum": ["a", 2]}, {"not": {"const": "a"}}]
+            ),
+            "minContains": st.integers(0, 3),
+            "maxContains": st.integers(0, 2),
+            "minItems": st.integers(0, 4),
+            "maxItems": st.integers(0, 4),
+        },
+    ),
+)
+def test_few_values_none_of_which_comes_twice_are_counted(items: dict[str, Any], asked: dict[str, Any]) -> None:
+    schema = {"type": "array", "items": items, "uniqueItems": True, **asked}
+    judge = jsonschema.Draft202012Validator(schema)
+    lists = [list(each) for n in range(5) for each in itertools.permutations([*items["enum"], "a"], n)]
+    valid = [each for each in lists if judge.is_valid(each)]
+    try:
+        view = view_of(schema, ANY_ORDER)
+    except GrammarError as error:
+        if error.code != "unsatisfiable_schema":
+            raise
+        assert not valid
+        return
+    for each in lists:
+        assert accepts(view, json.dumps(each)) == (each in valid)
+    begun = {json.dumps(each[:n])[:-1] for each in valid for n in range(len(each) + 1)}
+    for text in begun:
+        cursor = view.cursor()
+        assert all(cursor.advance(byte) for byte in text.encode())
+        assert judge.is_valid(json.loads(text.encode() + cursor.complete()))
+
+
+def test_of_many_values_one_may_have_to_be_contained() -> None:
+    words = [f"w{i}" for i in range(60)]
+    array = {"type": "array", "items": {"enum": words}, "uniqueItems": True, "contains": {"enum": ["w7", "w9"]}}
+    view = view_of(array | {"minItems": 58, "minContains": 2, "maxItems": 59}, ANY_ORDER)
+    begun = ", ".join(f'"w{i}"' for i in range(58) if i not in (7, 9))
+    cursor = view.cursor()
+    assert all(cursor.advance(byte) for byte in f"[{begun}".encode())
+    assert {*json.loads(f"[{begun}".encode() + cursor.complete())[-2:]} == {"w7", "w9"}
+    assert accepts(view, f'[{begun}, "w9", "w58", "w7"]')
+    assert not accepts(view, f'[{begun}, "w9", "w58"')
+    assert not accepts(view, f'[{begun}, "w58", "w59"]')
