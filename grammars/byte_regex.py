@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache, reduce
@@ -37,7 +38,7 @@ ALL: Final = 2
 
 ALL_BYTES: Final = (1 << 256) - 1
 
-_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN = range(7)
+_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN, _ONE = range(8)
 
 
 class Form(IntEnum):
@@ -55,9 +56,11 @@ class Form(IntEnum):
     """One, and how often: at least and, if not negative, at most."""
     FOREIGN = _FOREIGN
     """A state of an `Automaton`."""
+    ONE = _ONE
+    """What one of three or more matches and no other."""
 
 
-_COMBINING: Final = {_INTER: AND, _UNION: OR, _NOT: NOT}
+_COMBINING: Final = {_INTER: AND, _UNION: OR, _NOT: NOT, _ONE: OR}
 _LOOKED_AT: Final = 32
 """Expressions among which a match is looked for, before the automata of an intersection's parts are searched."""
 
@@ -317,6 +320,28 @@ class ByteRegexes:
                 members.discard(whole)
         return self._set_node(_INTER, members, ALL, nullable=all(self._nullable[part] for part in members))
 
+    def exactly_one(self, *parts: int) -> int:
+        """What one of some expressions matches and no other."""
+        counts = Counter(part for part in parts if part != NOTHING)
+        members = {part for part, count in counts.items() if count == 1}
+        never = [part for part, count in counts.items() if count > 1]
+        for whole in (ALL, *self._wholes):
+            if whole in members and (whole == ALL or all(self.is_within(part, whole) for part in members)):
+                never += members - {whole}
+                members = {whole}
+        if len(members) > 2:
+            nullable = sum(self._nullable[part] for part in members) == 1
+            made = self._node((_ONE, *sorted(members)), nullable, positive=False)
+        else:
+            made = self.union(*self._alone(members))
+        return self.intersection(made, self.complement(self.union(*never))) if never else made
+
+    def _alone(self, parts: Iterable[int]) -> list[int]:
+        """What each of some expressions matches and no other."""
+        return [
+            self.intersection(each, *(self.complement(other) for other in parts if other != each)) for each in parts
+        ]
+
     def complement(self, expr: int) -> int:
         """Every text that `expr` does not match."""
         if expr == ALL:
@@ -549,7 +574,7 @@ class ByteRegexes:
         match kind:
             case 1:
                 return self._length[rest[0]] + self._length[rest[1]]
-            case 2:
+            case 2 | 7:
                 return min((self._length[part] for part in rest), default=0)
             case 3:
                 return sum(self._length[part] for part in rest)
@@ -566,7 +591,7 @@ class ByteRegexes:
                 return rest[0]
             case 1 if rest:
                 return last[rest[1]] | last[rest[0]] if self._nullable[rest[1]] else last[rest[1]]
-            case 1 | 2:
+            case 1 | 2 | 7:
                 return reduce(or_, (last[part] for part in rest), 0)
             case 3:
                 return reduce(and_, (last[part] for part in rest))
@@ -657,7 +682,7 @@ class ByteRegexes:
                 head, tail = rest
                 first = [(mask, self._append(after, tail)) for mask, after in self.ways(head)]
                 return self._side_by_side(_UNION, [first, self.ways(tail)]) if self._nullable[head] else first
-            case 2 | 3:
+            case 2 | 3 | 7:
                 return self._side_by_side(kind, map(self.ways, rest))
             case 4:
                 ways = self.ways(rest[0])
@@ -673,22 +698,23 @@ class ByteRegexes:
                 return [(mask, self._append(after, left)) for mask, after in self.ways(body)]
 
     def _side_by_side(self, kind: int, parts: Iterable[Sequence[tuple[ByteSet, int]]]) -> list[tuple[ByteSet, int]]:
-        """The derivatives of a union or an intersection, given those of its parts."""
+        """The derivatives of a union, an intersection or one of several, given those of its parts."""
         regions: list[tuple[ByteSet, list[int]]] = [(ALL_BYTES, [])]
         for ways in parts:
             self.spend(1)
-            regions = parted(regions, ways, keep_others=kind == _UNION)
+            regions = parted(regions, ways, keep_others=kind != _INTER)
         return [(mask, self._combination(kind, targets)) for mask, targets in regions]
 
     def _combination(self, kind: int, operands: list[int]) -> int:
-        """The union or intersection of derivatives, of which the same come again and again."""
+        """The union, intersection or one of derivatives, of which the same come again and again."""
         if len(operands) == 1:
             return operands[0]
         key = (kind, *operands)
         made = self._combined.get(key)
         if made is None:
             self.spend(1)
-            made = self._combined[key] = (self.union if kind == _UNION else self.intersection)(*operands)
+            join = {_UNION: self.union, _INTER: self.intersection, _ONE: self.exactly_one}[kind]
+            made = self._combined[key] = join(*operands)
         return made
 
     def _carried(self, expr: int, start: int) -> frozenset[int] | None:
@@ -807,7 +833,8 @@ class ByteRegexes:
         if op == PART:
             place = states.setdefault(self._parts.number(expr, self), len(states))
         else:
-            operands = [self._add_nodes(part, nodes, states, is_wanted=is_wanted != (op == NOT)) for part in rest]
+            parts = self._alone(rest) if kind == _ONE else rest
+            operands = [self._add_nodes(part, nodes, states, is_wanted=is_wanted != (op == NOT)) for part in parts]
         number = len(nodes)
         nodes.append(Node(op, number, place, is_wanted))
         for operand in operands:

@@ -5,7 +5,7 @@ Values are what JSON strings stand for; how they are spelt is up to `JsonChars`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final
@@ -206,6 +206,12 @@ class TextAlgebra:
 
     def any_of(self, parts: Iterable[Texts]) -> Texts:
         return reduce(self._either, parts, NO_TEXT)
+
+    def exactly_one(self, parts: Sequence[Texts]) -> Texts | None:
+        """The texts of one language and no other of them, where all are expressions; None elsewhere."""
+        if not all(isinstance(each, Matching) for each in parts):
+            return None
+        return self.of(self.arena.exactly_one(*map(self.expr, parts)))
 
     def complement(self, texts: Texts) -> Texts:
         if texts == ANY:

@@ -7,7 +7,7 @@ the same value. That ends unless a schema applies itself to the same value, whic
 from __future__ import annotations
 
 from functools import reduce
-from operator import and_, or_
+from operator import and_, eq, or_
 
 from grammars.json_schema.formats import FORMATS
 from grammars.json_schema.formula import ALL_KINDS, Assertion, Formula, Kind, Kinds, Op, StringAssertion, kind_of
@@ -135,6 +135,10 @@ class Values:
                 parts = [self._evaluated(part, algebra) for part in formula.args]
                 return algebra.all_of(sorted(parts, key=_tried_in_turn))
             case Op.OR:
+                if branches := self._excluding_each_other(formula):
+                    found = algebra.exactly_one([self._evaluated(branch, algebra) for branch in branches])
+                    if found is not None:
+                        return found
                 return algebra.any_of(self._evaluated(part, algebra) for part in formula.args)
             case Op.NOT:
                 inner = formula.args[0]
@@ -145,6 +149,17 @@ class Values:
             case _:
                 assert isinstance(formula.assertion, StringAssertion)
                 return self._asserted(formula.assertion, algebra)
+
+    def _excluding_each_other(self, formula: Formula) -> list[Formula]:
+        """The branches of a disjunction that says that exactly one of three or more holds, as `oneOf` does."""
+        branches, excluded = list[Formula](), list[set[Formula]]()
+        for part in formula.args:
+            if part.op is not Op.AND:
+                return []
+            branches.append(self.formulas.all_of(each for each in part.args if each.op is not Op.NOT))
+            excluded.append({each.args[0] for each in part.args if each.op is Op.NOT})
+        others = ({each for each in branches if each is not branch} for branch in branches)
+        return branches if len(branches) > 2 and all(map(eq, excluded, others)) else []
 
     def _asserted(self, assertion: StringAssertion, algebra: TextAlgebra) -> Texts:
         argument = assertion.argument

@@ -27,7 +27,14 @@ def recipes(boolean: bool) -> st.SearchStrategy[Recipe]:
         pair = st.tuples(st.sampled_from(kinds), inner, inner)
         counts = st.tuples(st.integers(0, 3), st.one_of(st.none(), st.integers(0, 3)))
         repeated = st.tuples(st.just("repeat"), inner, counts)
-        return st.one_of(pair, repeated, st.tuples(st.just("not"), inner)) if boolean else st.one_of(pair, repeated)
+        if not boolean:
+            return st.one_of(pair, repeated)
+        return st.one_of(
+            pair,
+            repeated,
+            st.tuples(st.just("not"), inner),
+            st.tuples(st.just("one"), st.lists(inner, min_size=1, max_size=5)),
+        )
 
     return st.recursive(leaf, grown, max_leaves=8)
 
@@ -46,6 +53,8 @@ def build(arena: ByteRegexes, recipe: Recipe) -> int:
             return arena.intersection(build(arena, left), build(arena, right))  # type: ignore[arg-type]
         case ("not", inner):
             return arena.complement(build(arena, inner))  # type: ignore[arg-type]
+        case ("one", parts):
+            return arena.exactly_one(*(build(arena, part) for part in parts))  # type: ignore[attr-defined]
         case ("repeat", inner, (int(least), extra)):
             most = None if extra is None else least + extra  # type: ignore[operator]
             return arena.repeat(build(arena, inner), least, most)  # type: ignore[arg-type]
@@ -68,6 +77,9 @@ def language(recipe: Recipe, texts: frozenset[str]) -> frozenset[str]:
             return language(left, texts) & language(right, texts)  # type: ignore[arg-type]
         case ("not", inner):
             return texts - language(inner, texts)  # type: ignore[arg-type]
+        case ("one", parts):
+            each = [language(part, texts) for part in parts]  # type: ignore[attr-defined]
+            return frozenset(text for text in texts if sum(text in some for some in each) == 1)
         case ("repeat", inner, (int(least), extra)):
             once, reached = language(inner, texts), frozenset([""])  # type: ignore[arg-type]
             for _ in range(least):

@@ -95,6 +95,8 @@ SCHEMAS: list[Any] = [
     {"type": "string", "allOf": [{"pattern": "a"}, {"pattern": "é|T"}]},
     {"type": "string", "allOf": [{"pattern": "^[ -~]*a[ -~]*$"}, {"pattern": "b"}], "maxLength": 7},
     {"oneOf": [{"type": "string", "pattern": "a"}, {"type": "string", "pattern": "b"}]},
+    {"type": "string", "oneOf": [{"pattern": pattern} for pattern in ("a", "the", "é|z", "[a-c]$")]},
+    {"type": "string", "oneOf": [{"pattern": pattern} for pattern in ("^a", "^a", "_", "b")], "maxLength": 6},
     {"type": "string", "pattern": r"^\S*$", "maxLength": 4},
     {"type": "string", "maxLength": 3},
     {"type": "string", "minLength": 3, "maxLength": 6},
