@@ -60,6 +60,6 @@ class Lexis:
         if found is None:
             spaces = Spaces(self.arena, **_SPACES[whitespace])
             texts, keys = self.strings(escapes)
-            made = Syntax(self.lexicon, spaces, texts.any_spelling, keys.any_spelling)
+            made = Syntax(self.lexicon, spaces, texts.any_spelling, texts.language.any_text, keys.any_spelling)
             found = self._syntaxes[whitespace, escapes] = made
         return found

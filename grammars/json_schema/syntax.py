@@ -60,8 +60,8 @@ def _spaces(arena: ByteRegexes, least: int, most: int | None) -> int:
 class Syntax:
     """The lexemes of one lexicon."""
 
-    def __init__(self, lexicon: Lexicon, spaces: Spaces, any_text: int, any_name: int) -> None:
-        """`any_text`, `any_name`: the spellings of any string as a value and as a key."""
+    def __init__(self, lexicon: Lexicon, spaces: Spaces, any_text: int, any_match: int, any_name: int) -> None:
+        """The spellings of any string as a value, as one of which something is asked, and as a key."""
         self.lexicon, self._arena, self._spaces = lexicon, lexicon.arena, spaces
         arena = lexicon.arena
         self.around = spaces.around
@@ -73,6 +73,8 @@ class Syntax:
         """Any key up to its closing quote."""
         self.any_text = self.counted(any_text)
         """Any string up to its closing quote."""
+        self._any_match = self.counted(any_match)
+        """What is left where all is found that was asked of a string but its length."""
         self.end = lexicon.lexeme((Reading(spaces.around, 0, eager=False),))
         self._marks = {
             turn: arena.concat(*parts, spaces.behind if turn in (Turn.NAMED, Turn.LATER) else spaces.around)
@@ -85,8 +87,8 @@ class Syntax:
         }
 
     def of_any_text(self) -> list[int]:
-        """The lexemes of any string and of any key, and of what is left of them between two characters."""
-        found, waiting = set[int](), [self.any_name, self.any_text]
+        """The lexemes of any strings and of any key, and of what is left of them between two characters."""
+        found, waiting = set[int](), [self.any_name, self.any_text, self._any_match]
         while waiting:
             here = waiting.pop()
             if here not in found and self.lexicon.is_boundary(here):
