@@ -81,7 +81,7 @@ def patterns(draw: st.DrawFn, depth: int = 1) -> str:
     return draw(st.sampled_from(["{}{}{}", "(?:{}|{}){}", "{}(?:{}|{})"])).format(around[0], counted, around[1])
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(patterns(), st.booleans(), st.sampled_from([None, 20, 60]), st.booleans(), st.integers(0, 1000))
 def test_rows_are_those_of_the_tokens(pattern: str, anchored: bool, most: int | None, listed: bool, seed: int) -> None:
     text = {"type": "string", "pattern": f"^(?:{pattern})$" if anchored else pattern}
@@ -90,11 +90,11 @@ def test_rows_are_those_of_the_tokens(pattern: str, anchored: bool, most: int | 
 
 
 @pytest.mark.parametrize("body", [r"\S+\s+", "a*b", "(a|ab)-", "[ab][ab]-?"])
-@pytest.mark.parametrize("most", [3, 4, 5, 6, 9, 14, 30])
+@pytest.mark.parametrize("most", [4, 6, 14])
 @pytest.mark.parametrize("longest", [None, 40])
 def test_rows_are_those_of_the_tokens_up_to_the_last_round(body: str, most: int, longest: int | None) -> None:
     text = {"type": "string", "pattern": f"^({body}){{0,{most}}}a?$"} | ({"maxLength": longest} if longest else {})
-    check(text, most, num_walks=12, num_steps=80)
+    check(text, most, num_walks=8, num_steps=70)
 
 
 @pytest.mark.parametrize("longest", [None, 5000])
