@@ -7,7 +7,7 @@ and a look-ahead need no automaton of their own: `$` leaves the empty text where
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -139,6 +139,10 @@ class _Reading:
 _MOST_UNROLLED: Final = 16
 _SHORT: Final = 200
 _MOST_CHARS_KEPT: Final = 4096
+_MOST_WORDS: Final = 64
+_MOST_PARTS: Final = 300
+_MOST_SPELLINGS: Final = 2
+"""Characters of which one stands in a word: a letter's two cases, but not a digit."""
 
 
 def read_pattern(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], None] = unlimited) -> Node:
@@ -151,6 +155,50 @@ def read_pattern(pattern: str, dialect: Dialect = ECMA, spend: Callable[[int], N
         return _tree(pattern, dialect, spend)
     spend(len(pattern))
     return _kept_tree(pattern) if len(pattern) <= _SHORT else _kept_long_tree(pattern)
+
+
+def words_of(tree: Node) -> frozenset[str] | None:
+    """The texts in which a pattern matches, where its form tells that they are few: words between anchors."""
+    match tree:
+        case Union(parts):
+            return _any_of(parts, words_of)
+        case Concat((Start(), *body, End())):
+            return _words(Concat(tuple(body)))
+        case _:
+            return None
+
+
+def _words(node: Node) -> frozenset[str] | None:
+    """The texts that a part of a pattern matches."""
+    match node:
+        case Chars(ranges):
+            codes = [code for low, high in ranges for code in range(low, min(high, low + _MOST_SPELLINGS) + 1)]
+            return frozenset(map(chr, codes)) if len(codes) <= _MOST_SPELLINGS else None
+        case Concat(parts) if len(parts) <= _MOST_PARTS:
+            words = frozenset({""})
+            for part in parts:
+                ends = _words(part)
+                if ends is None or len(words) * len(ends) > _MOST_WORDS:
+                    return None
+                words = frozenset(begin + end for begin in words for end in ends)
+            return words
+        case Union(parts):
+            return _any_of(parts, _words)
+        case Repeat(body, 0, 1):
+            words_once = _words(body)
+            return None if words_once is None else words_once | {""}
+        case _:
+            return None
+
+
+def _any_of(parts: Iterable[Node], read: Callable[[Node], frozenset[str] | None]) -> frozenset[str] | None:
+    words = frozenset[str]()
+    for part in parts:
+        more = read(part)
+        if more is None or len(words) + len(more) > _MOST_WORDS:
+            return None
+        words |= more
+    return words
 
 
 def _ecma_tree(pattern: str) -> Node:

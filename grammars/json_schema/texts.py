@@ -15,7 +15,7 @@ from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
 from grammars.json_schema.formats import MOST_CHARS, format_tree
 from grammars.json_strings import spelling, spellings, value_of
-from grammars.regex_language import ANY_CHAR, RegexLanguage
+from grammars.regex_language import ANY_CHAR, RegexLanguage, read_pattern, words_of
 
 _MOST_LISTED: Final = 256
 _MANY: Final = 8
@@ -81,7 +81,7 @@ class TextAlgebra:
         self._counts = counts
         self._quote = arena.literal(b'"')
         self._spelt: dict[Texts, int] = {}
-        self._patterns: dict[str, int] = {}
+        self._patterns: dict[str, Texts] = {}
         self._formats: dict[str, Texts] = {}
         self._listed: dict[Matching, Texts] = {}
         self._uncounted: dict[Counted, int] = {}
@@ -91,8 +91,10 @@ class TextAlgebra:
         """The texts in which a pattern matches somewhere. Raises GrammarError with line and column."""
         known = self._patterns.get(pattern)
         if known is None:
-            known = self._patterns[pattern] = self.language.anywhere(pattern)
-        return self.of(known)
+            words = words_of(read_pattern(pattern, spend=self.arena.spend))
+            known = self.of(self.language.anywhere(pattern)) if words is None else Words(words)
+            self._patterns[pattern] = known
+        return known
 
     def formatted(self, name: str) -> Texts:
         """The texts of a format, one of `FORMATS`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from grammars.byte_regex import ByteRegexes
 from grammars.expr import normalise
-from grammars.regex_language import ANY_CHAR, RegexLanguage
+from grammars.regex_language import ANY_CHAR, RegexLanguage, read_pattern, words_of
 from grammars.regex_syntax import parse, property_ranges
 from grammars.spec import GrammarError
 from grammars.utf8 import Utf8
@@ -59,6 +60,35 @@ def test_a_pattern_matches_what_re_matches(pattern: str, texts: list[str], whole
         reject()
     wanted = [bool(compiled.fullmatch(text) if whole else compiled.search(text)) for text in texts]
     assert found == wanted
+
+
+@given(PATTERNS.map("^(?:{})$".format) | st.tuples(PATTERNS, PATTERNS).map(lambda both: "^{}$|^{}$".format(*both)))
+def test_the_words_of_a_pattern_are_what_re_finds(pattern: str) -> None:
+    try:
+        words = words_of(read_pattern(pattern))
+    except GrammarError:
+        reject()
+    if words is not None:
+        texts = {"".join(each) for n in range(4) for each in itertools.product("ab1-", repeat=n)} | words
+        assert {text for text in texts if re.search(pattern.replace("$", r"\Z"), text, re.ASCII)} == words
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("^(left|right|both)$", {"left", "right", "both"}),
+        ("^$", {""}),
+        ("^a-?b$|^日本$", {"ab", "a-b", "日本"}),
+        ("^(?i:no)$", {"no", "No", "nO", "NO"}),
+        ("^[]$", set()),
+        *((pattern, None) for pattern in ("left", "^left", "left$", "^[1-9]$", "^a+$", "^.$", "^(^a|b)$", "^(?=a)a$")),
+        ("^" + 7 * "(a|b)" + "$", None),
+        (r"^\ud800$", set()),
+        ("^" + 400 * "a" + "$", None),
+    ],
+)
+def test_a_pattern_of_a_few_words_lists_them(pattern: str, words: set[str] | None) -> None:
+    assert words_of(read_pattern(pattern)) == words
 
 
 @pytest.mark.parametrize(
