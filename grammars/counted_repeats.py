@@ -59,18 +59,21 @@ class CountedRepeats:
     def _left(self, expr: int, depth: int) -> int:
         """The least bound in an expression, `UNBOUNDED`, or `UNKNOWN_BOUND` where it has too many parts in parts."""
         left = self._bounds.get(expr)
-        if left is None:
-            left = UNBOUNDED
-            match self._arena.form(expr):
-                case Form.REPEAT, _, least, most if least < most and _LEAST_COUNTED <= most < _MOST_COUNTED:
-                    left = most
-                case ((Form.UNION | Form.CONCAT), *parts):
-                    if depth == _DEEPEST:
-                        return UNKNOWN_BOUND
-                    self._arena.spend(1)
-                    left = min((self._left(part, depth + 1) for part in parts), default=UNBOUNDED)
-            if left != UNKNOWN_BOUND:
-                self._bounds[expr] = left
+        if left is not None:
+            return left
+        form, *rest = self._arena.form(expr)
+        left = UNBOUNDED
+        if form == Form.REPEAT:
+            _, least, most = rest
+            if least < most and _LEAST_COUNTED <= most < _MOST_COUNTED:
+                left = most
+        elif form in (Form.UNION, Form.CONCAT):
+            if depth == _DEEPEST:
+                return UNKNOWN_BOUND
+            self._arena.spend(1)
+            left = min([self._left(part, depth + 1) for part in rest], default=UNBOUNDED)
+        if left != UNKNOWN_BOUND:
+            self._bounds[expr] = left
         return left
 
     def _with_more(self, expr: int, rounds: int) -> int:

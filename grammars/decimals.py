@@ -134,7 +134,9 @@ class DecimalRange:
                     state.place == _START and self.step(state, _MINUS) is not None
                 )
             case 3:  # _WHOLE
-                return any(self._can_end(state, more) for more in range(self._most_more(state) + 1))
+                all_more = range(self._most_more(state) + 1)
+                _, high = self._whole_digits(state.negative)
+                return any(self._can_end(state, more) for more in (reversed(all_more) if high is None else all_more))
             case _:
                 return self._can_end(state, 0)
 

@@ -119,7 +119,9 @@ class Lexicon:
         if any(reading.guards for reading in key):
             return key, UNKNOWN_BOUND
         members = [self._repeats.of(reading.expr) for reading in key]
-        left = min((member.left for member in members), default=UNBOUNDED)
+        if all(member.left == UNBOUNDED for member in members):
+            return key, UNBOUNDED
+        left = min(member.left for member in members)
         if any(member.left not in (left, UNBOUNDED) for member in members):
             return key, left
         readings = zip(key, members, strict=True)

@@ -638,13 +638,23 @@ class Objects:
         """The sets of predicates that keys can satisfy, and which keys these are: as `Words` if they are few."""
         algebra = self._values.key_algebra
         classes: dict[KeyClass, Texts] = {frozenset(): ANY}
+        samples = list(map(algebra.sample, predicates))
+
+        def has_sample(key: KeyClass, number: int) -> bool:
+            """Whether a text put together from samples is in a class of the predicates up to a number."""
+            text = "".join(samples[i] or "" for i in sorted(key))
+            self.spend(1)
+            return all(algebra.holds(predicates[i], text) == (i in key) for i in range(number + 1))
+
         for number, predicate in enumerate(predicates):
             refined: dict[KeyClass, Texts] = {}
             against = algebra.complement(predicate)
             for key, names in classes.items():
                 inside, outside = algebra.all_of([names, predicate]), algebra.all_of([names, against])
                 refined[key | {number}], refined[key] = algebra.listed(inside), algebra.listed(outside)
-            classes = {key: names for key, names in refined.items() if not algebra.is_empty(names)}
+            classes = {
+                key: names for key, names in refined.items() if has_sample(key, number) or not algebra.is_empty(names)
+            }
             if len(classes) > _MOST_CLASSES:
                 message = "These patterns of property names overlap in too many ways."
                 raise GrammarError("unsupported_schema", message, pointer=order[0].pointer)

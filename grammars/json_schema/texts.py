@@ -176,6 +176,17 @@ class TextAlgebra:
         text, _ = self._counts.of_length(closed, BETWEEN, num_chars)[-1]
         return text
 
+    def sample(self, texts: Texts) -> str | None:
+        """A member of an expression or of a list of words; None where there is none, or it is not soon found."""
+        match texts:
+            case Words(words):
+                return min(words, default=None)
+            case Matching(expr):
+                closed = self.arena.concat(expr, self._quote)
+                if self.arena.is_positive(closed) and closed != NOTHING and self._counts.is_easy(closed):
+                    return value_of(self._counts.shortest(closed)[:-1])
+        return None
+
     def _closed(self, expr: int) -> int:
         return self.arena.concat(self.expr(Matching(expr)), self._quote)
 
