@@ -98,9 +98,9 @@ class Machine:
         """[capacity, 7] the numbers of the phases; the columns are `LEXEME` and those after it."""
         self.phases: list[Phase] = []
         """By number, as far as they were met."""
-        self._follow_keys = np.full(64, -1, np.int64)
+        self._follow_keys = np.full(16, -1, np.int64)
         """A hash table with open addressing and a power of two of slots: phase, label and tags; -1 is a free slot."""
-        self._follow_phases = np.full(64, UNKNOWN, np.int32)
+        self._follow_phases = np.full(16, UNKNOWN, np.int32)
         self._num_follows = 0
         self._ids: dict[Place, int] = {}
         self.places: list[Place] = [(DEAD, DEAD, DEAD)]

@@ -66,21 +66,33 @@ class NativeBackend:
             message = f"The native backend needs every byte as a token; this vocabulary lacks {missing}."
             raise GrammarError("unsupported_backend", message)
         self._vocabulary = vocabulary
+        self._warming = threading.Lock()
         self._lock = threading.Lock()
         self._workshop: Workshop | None = None
 
     def warm(self) -> None:
-        """Also has Numba compile, or load, whatever masks are built with."""
-        self._vocabulary.prepare()
-        for spec, text in _WARM_UP:
-            cursor = self.compile(spec, "error", math.inf).cursor()
-            for byte in text:
-                cursor.mask_row()
-                cursor.forced()
-                cursor.advance(self._vocabulary.byte_ids[byte])
+        """Also has Numba compile, or load, whatever masks are built with. `compile` waits for it in other threads."""
+        with self._warming:
+            self._vocabulary.prepare()
+            for spec, text in _WARM_UP:
+                grammar = self._compile(spec, "error", math.inf, None)
+                cursor = grammar.cursor()
+                for byte in text:
+                    cursor.mask_row()
+                    cursor.forced()
+                    cursor.advance(self._vocabulary.byte_ids[byte])
+                if (state := cursor.plain_state) is not None:
+                    grammar.view.known_steps(state)
 
     def compile(
         self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None = None
+    ) -> NativeGrammar:
+        with self._warming:
+            pass  # its deadline begins behind: where Numba finds nothing in its cache, that takes most of a minute
+        return self._compile(spec, on_unsupported, deadline_s, record)
+
+    def _compile(
+        self, spec: GrammarSpec, on_unsupported: OnUnsupported, deadline_s: float, record: WalkRecord | None
     ) -> NativeGrammar:
         began = time.monotonic()
         try:
