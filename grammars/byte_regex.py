@@ -128,6 +128,10 @@ def byte_range(low: int, high: int) -> ByteSet:
     return (1 << (high + 1)) - (1 << low)
 
 
+SMALL_LETTERS: Final = byte_range(0x61, 0x7A)
+"""Those of which a text is made where others would do as well."""
+
+
 @lru_cache(maxsize=1 << 12)
 def bytes_of(mask: ByteSet) -> NDArray[np.intp]:
     """The members of a set, ascending; read-only."""
@@ -182,6 +186,7 @@ class ByteRegexes:
         self._derivatives: dict[int, int] = {}
         """Of expressions by the bytes of texts that were looked for, as one number."""
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
+        self._alone_bytes: dict[int, ByteSet] = {}
         self._finite: dict[int, bool] = {}
         self._counts: dict[int, int] = {}
         self._wholes: set[int] = set()
@@ -461,6 +466,41 @@ class ByteRegexes:
         self._live.update(dict.fromkeys(passed, known))
         return known
 
+    def bytes_alone(self, expr: int) -> ByteSet:
+        """The bytes each of which is a match by itself; found without making derivatives."""
+        found = self._alone_bytes.get(expr)
+        if found is None:
+            found = self._alone_bytes[expr] = self._find_bytes_alone(expr)
+        return found
+
+    def sample(self, expr: int, most: int) -> bytes | None:
+        """A match that the form of an expression shows, of at most so many bytes; None where it shows none."""
+        kind, *rest = self._nodes[expr]
+        self.spend(1)
+        match kind:
+            case _ if self._nullable[expr]:
+                return b""
+            case 0:
+                return bytes((first_of(rest[0] & SMALL_LETTERS or rest[0]),)) if most else None
+            case 1:
+                text = b""
+                while self._nodes[expr][0] == _CONCAT and expr != EMPTY:
+                    _, head, expr = self._nodes[expr]
+                    if (more := self.sample(head, most - len(text))) is None:
+                        return None
+                    text += more
+                last = self.sample(expr, most - len(text))
+                return None if last is None else text + last
+            case 2:
+                found = (self.sample(part, most) for part in sorted(rest, key=self._length.__getitem__))
+                return next((text for text in found if text is not None), None)
+            case 5:
+                body, least, _ = rest
+                once = self.sample(body, most // least)
+                return None if once is None else once * least
+            case _:
+                return None
+
     def is_positive(self, expr: int) -> bool:
         """Whether an expression is made without intersection and complement, of automata that never end dead."""
         return self._positive[expr]
@@ -717,6 +757,45 @@ class ByteRegexes:
             made = self._combined[key] = join(*operands)
         return made
 
+    def _find_bytes_alone(self, expr: int) -> ByteSet:
+        self.spend(1)
+        kind, *rest = self._nodes[expr]
+        match kind:
+            case _ if expr in (NOTHING, EMPTY):
+                return 0
+            case 0:
+                return rest[0]
+            case 1:
+                return self._bytes_alone_along(expr)
+            case 2:
+                return reduce(or_, map(self.bytes_alone, rest))
+            case 3:
+                return reduce(and_, map(self.bytes_alone, rest))
+            case 4:
+                return ALL_BYTES & ~self.bytes_alone(rest[0])
+            case 6:
+                return reduce(or_, (mask for mask, after in self.ways(expr) if self._nullable[after]), 0)
+            case 7:
+                once = twice = 0
+                for mask in map(self.bytes_alone, rest):
+                    twice |= once & mask
+                    once |= mask
+                return once & ~twice
+            case _:
+                body, least, _ = rest
+                return self.bytes_alone(body) if least < 2 or self._nullable[body] else 0
+
+    def _bytes_alone_along(self, chain: int) -> ByteSet:
+        """Of a concatenation, which may be long: of all parts but one the empty text must match."""
+        found = 0
+        while self._nodes[chain][0] == _CONCAT and chain != EMPTY:
+            _, head, chain = self._nodes[chain]
+            if self._nullable[chain]:
+                found |= self.bytes_alone(head)
+            if not self._nullable[head]:
+                return found
+        return found | self.bytes_alone(chain)
+
     def _carried(self, expr: int, start: int) -> frozenset[int] | None:
         """The derivatives of `start` by all matches of an expression; None where that is not seen, or one is dead."""
         key = expr, start
@@ -780,6 +859,9 @@ class ByteRegexes:
 
     def _search_live(self, expr: int) -> bool:
         """Whether a nullable expression can be reached."""
+        if self.bytes_alone(expr):
+            self._live[expr] = True
+            return True
         is_combined = self._nodes[expr][0] in _COMBINING
         known = None if expr in self._placed else self._look_around(expr, _LOOKED_AT if is_combined else None)
         if known is None:

@@ -13,13 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.byte_regex import ByteRegexes, ByteSet, byte_range, byte_set, first_of
+from grammars.byte_regex import SMALL_LETTERS, ByteRegexes, ByteSet, byte_set, first_of
 
 BETWEEN: Final = 0
 """The place between two characters."""
 _OUTSIDE: Final = 19
 """The place behind the closing quotation mark, and behind what is no character."""
-_LETTERS: Final = byte_range(0x61, 0x7A)
 
 _MOST_SEARCHED: Final = 500
 
@@ -129,7 +128,7 @@ class CharCounts:
         raise AssertionError("a string that must be longer can go on")
 
     def _ends(self, expr: int) -> bool:
-        return self._arena.accepts(self._arena.step(expr, 0x22))
+        return bool(self._arena.bytes_alone(expr) >> 0x22 & 1)
 
     def _after(self, spot: Spot) -> Iterator[tuple[int, Spot]]:
         """Where the bytes within a string lead, with one byte for each."""
@@ -137,7 +136,7 @@ class CharCounts:
         for mask, target in self._arena.edges(expr):
             for after, among in STEPS_BY_PLACE[place]:
                 if after != _OUTSIDE and (both := mask & among):
-                    yield first_of(both & _LETTERS or both), (target, after)
+                    yield first_of(both & SMALL_LETTERS or both), (target, after)
 
     def _search(self, start: Spot, floor: int = 0, most: int | None = None) -> bool:
         """Breadth first by characters, from a spot of which nothing is known; every spot on the way is known then.

@@ -115,6 +115,13 @@ class Arrays:
                 message = "`uniqueItems` cannot be enforced for strings beside an alternative in which they may repeat."
                 raise GrammarError("unsupported_schema", message, pointer=left.pointer)
 
+    def asks_the_same_on(self, frame: ArrayFrame) -> bool:
+        """Whether what may come behind the next items is the same, or less of it, without another alternative."""
+        thread, *others = frame.threads
+        if others or thread.open:
+            return False
+        return all(claim.positive and _asks_evenly(claim.assertion) for claim in thread.claims)
+
     def _left_to_reader(self, edge: Edge) -> Unique | None:
         """The `uniqueItems`, if there is one, that whoever reads an item must see to if the item is a string."""
         for claim in edge.thread.claims:
@@ -410,6 +417,11 @@ def _count(claim: Claim) -> int:
 
 def _is_remembering(claim: Claim) -> bool:
     return isinstance(claim.assertion, Unique)
+
+
+def _asks_evenly(assertion: Assertion) -> bool:
+    """Whether an assertion asks the same of every item."""
+    return isinstance(assertion, Unique) or (isinstance(assertion, ArrayAssertion) and not assertion.prefix)
 
 
 def _most_counted(assertion: Assertion) -> int:

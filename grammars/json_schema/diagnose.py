@@ -132,6 +132,8 @@ class Diagnosis:
         while waiting and len(met) < _MOST_FRAMES:
             here = waiting.pop()
             arrays.check_uniqueness(here)
+            if arrays.asks_the_same_on(here):
+                continue
             after = {arrays.after(here, [edge.thread]) for edge in arrays.edges(here)}
             waiting += after - met
             met |= after

@@ -648,9 +648,8 @@ class Objects:
 
         for number, predicate in enumerate(predicates):
             refined: dict[KeyClass, Texts] = {}
-            against = algebra.complement(predicate)
             for key, names in classes.items():
-                inside, outside = algebra.all_of([names, predicate]), algebra.all_of([names, against])
+                inside, outside = algebra.parted(names, predicate)
                 refined[key | {number}], refined[key] = algebra.listed(inside), algebra.listed(outside)
             classes = {
                 key: names for key, names in refined.items() if has_sample(key, number) or not algebra.is_empty(names)

@@ -17,6 +17,7 @@ from grammars.json_schema.formats import MOST_CHARS, format_tree
 from grammars.json_strings import spelling, spellings, value_of
 from grammars.regex_language import ANY_CHAR, RegexLanguage, read_pattern, words_of
 
+_MOST_SAMPLED: Final = 256
 _MOST_LISTED: Final = 256
 _MANY: Final = 8
 """From so many characters on they are counted beside the automaton of a pattern rather than in it."""
@@ -177,14 +178,13 @@ class TextAlgebra:
         return text
 
     def sample(self, texts: Texts) -> str | None:
-        """A member of an expression or of a list of words; None where there is none, or it is not soon found."""
+        """A member of an expression or of a list of words; None where there is none, or its form does not show it."""
         match texts:
             case Words(words):
                 return min(words, default=None)
             case Matching(expr):
-                closed = self.arena.concat(expr, self._quote)
-                if self.arena.is_positive(closed) and closed != NOTHING and self._counts.is_easy(closed):
-                    return value_of(self._counts.shortest(closed)[:-1])
+                found = self.arena.sample(expr, _MOST_SAMPLED)
+                return None if found is None else value_of(found)
         return None
 
     def _closed(self, expr: int) -> int:
@@ -216,6 +216,13 @@ class TextAlgebra:
 
     def all_of(self, parts: Iterable[Texts]) -> Texts:
         return reduce(self._both, parts, ANY)
+
+    def parted(self, texts: Texts, predicate: Texts) -> tuple[Texts, Texts]:
+        """The members of a language that are in another, and those that are not."""
+        inside = self._both(texts, predicate)
+        if isinstance(texts, Words) and isinstance(inside, Words):
+            return inside, Words(texts.words - inside.words)
+        return inside, self._both(texts, self.complement(predicate))
 
     def any_of(self, parts: Iterable[Texts]) -> Texts:
         return reduce(self._either, parts, NO_TEXT)

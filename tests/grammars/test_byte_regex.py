@@ -268,6 +268,33 @@ def test_a_byte_leads_one_way_and_ways_lead_to_different_derivatives(recipe: Rec
                 assert accepted(arena, after, rest) == (letter + rest in matched)
 
 
+@given(recipes(boolean=True))
+def test_the_bytes_that_match_alone_are_those_whose_derivative_matches_the_empty_text(recipe: Recipe) -> None:
+    arena = ByteRegexes()
+    expr = build(arena, recipe)
+    alone = arena.bytes_alone(expr)
+    assert alone == functools.reduce(
+        operator.or_, (mask for mask, after in arena.ways(expr) if arena.accepts(after)), 0
+    )
+
+
+@given(recipes(boolean=True), st.integers(0, 12))
+def test_a_sample_is_a_match_and_no_longer_than_asked(recipe: Recipe, most: int) -> None:
+    arena = ByteRegexes()
+    expr = build(arena, recipe)
+    text = arena.sample(expr, most)
+    if text is not None:
+        assert len(text) <= most
+        assert arena.accepts(arena.run(expr, text))
+
+
+@given(recipes(boolean=False))
+def test_whatever_is_made_without_complement_and_intersection_has_a_sample(recipe: Recipe) -> None:
+    arena = ByteRegexes()
+    expr = build(arena, recipe)
+    assert (arena.sample(expr, 1000) is None) == (expr == NOTHING)
+
+
 def test_equal_expressions_have_one_id() -> None:
     arena = ByteRegexes()
     a, b, c = (arena.literal(letter) for letter in (b"a", b"b", b"c"))
