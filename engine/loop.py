@@ -126,7 +126,7 @@ class EngineLoop:
         self._running: dict[str, _Running] = {}
         self._outbox: list[Event] = []
         self._counters = Counters()
-        self._num_arrivals = 0
+        self._num_received = self._num_arrivals = 0
         self._stopping = False
         self._next_heartbeat = 0.0
 
@@ -190,10 +190,21 @@ class EngineLoop:
     def _receive(self, command: Generate) -> None:
         if (refusal := self._refusal(command)) is not None:
             self._outbox.append(refusal)
-        elif command.grammar is None:
+            return
+        command = self._seeded(command)
+        if command.grammar is None:
             self._accept(command, None, cache_hit=False)
         else:
             self._compile(command, command.grammar, command.grammar_backend, command.on_unsupported)
+
+    def _seeded(self, command: Generate) -> Generate:
+        """With a seed, which depends on what came before it and not on when its grammar is ready."""
+        number, self._num_received = self._num_received, self._num_received + 1
+        if command.sampling.seed is not None:
+            return command
+        default = self._options.default_seed
+        seed = random.getrandbits(63) if default is None else default + number
+        return msgspec.structs.replace(command, sampling=msgspec.structs.replace(command.sampling, seed=seed))
 
     def _compile(
         self,
@@ -263,12 +274,13 @@ class EngineLoop:
                     self._outbox.append(GrammarCompiled(served.ticket, info))
 
     def _accept(self, command: Generate, grammar: CompiledGrammar | None, *, cache_hit: bool) -> None:
+        assert command.sampling.seed is not None
         capacity = min(len(command.prompt_ids) + command.sampling.max_tokens, self.info.max_model_len)
         sequence = Sequence(
             request_id=command.request_id,
             prompt_ids=command.prompt_ids,
             sampling=command.sampling,
-            seed=self._seed(command),
+            seed=command.sampling.seed,
             arrival=self._num_arrivals,
             capacity=capacity,
             priority=command.priority,
@@ -281,13 +293,6 @@ class EngineLoop:
         self._counters.num_prompt_tokens += sequence.prompt_len
         info = _grammar_info(grammar, cache_hit=cache_hit) if grammar is not None else None
         self._outbox.append(Accepted(command.request_id, info))
-
-    def _seed(self, command: Generate) -> int:
-        if command.sampling.seed is not None:
-            return command.sampling.seed
-        if self._options.default_seed is not None:
-            return self._options.default_seed + self._num_arrivals
-        return random.getrandbits(63)
 
     def _cancel(self, request_id: str) -> None:
         running = self._running.pop(request_id, None)

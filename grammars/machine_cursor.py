@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grammars.automaton import DEAD, MOST_STEPS, MaskRow
-from grammars.json_strings import spellings
 from grammars.patience import PatientCursor
 from grammars.token_masks import tokens_behind
 
@@ -81,11 +80,9 @@ class MachineCursor(PatientCursor["MachineView"]):
                 found += [token_id for token_id in begun if self._is_dead_end(token_id)]
             return found
         found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after(token_id) is None]
-        for word in used[-1]:
-            for form in spellings(word):
-                if form.startswith(text):
-                    rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
-                    found += tokens_behind(view.vocabulary.trie, rest).tolist()
+        for form in view.forms_begun(text, used[-1]):
+            rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
+            found += tokens_behind(view.vocabulary.trie, rest).tolist()
         return found
 
     def _without_way_out(self, form: bytes, begun: int) -> bytes | None:

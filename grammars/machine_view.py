@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -93,6 +94,8 @@ class MachineView(PatientView):
         self._whole_texts: dict[int, dict[int, _Whole]] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}
         self._runs_out_at: dict[tuple[int, bytes], int | None] = {}
+        self._sorted_forms: tuple[frozenset[str], list[bytes]] = frozenset(), []
+        """Of late, texts that were used, and how these are spelt, ascending."""
         self._recorded: set[int] = set()
         """The states whose row came from a record, so that what follows them may not be built."""
         self._num_endless = 0
@@ -361,12 +364,20 @@ class MachineView(PatientView):
             return extra == phase.most and machine.lexicon.is_boundary(lexeme) and value_of(text) in used
         with self._lock:
             self._refuel()
-            begun = sum(form.startswith(text) for word in used for form in spellings(word))
+            begun = len(self.forms_begun(text, used))
             exprs = machine.lexicon.exprs(lexeme)
             if any(self._arena.has_more(expr, begun) for expr in exprs):
                 return False
             endings = [self._arena.listed(expr, begun) for expr in exprs]
         return all(ends is not None and all(value_of((text + end)[:-1]) in used for end in ends) for ends in endings)
+
+    def forms_begun(self, text: bytes, used: frozenset[str]) -> list[bytes]:
+        """The spellings of used texts that begin with `text`; many are asked for of one set after the other."""
+        if used is not self._sorted_forms[0]:
+            self._sorted_forms = used, sorted(form for word in used for form in spellings(word))
+        _, forms = self._sorted_forms
+        begin = bisect_left(forms, text)
+        return forms[begin : bisect_right(forms, text, begin, key=lambda form: form[: len(text)])]
 
     def complete(self, state: int, used: Used, text: bytes) -> bytes:
         """Bytes with which the text may end; few, where there is a choice. Raises FuelError."""
