@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,19 @@ def run_contract_suite(name: str, selection: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.fixture(scope="module")
+def contract_suites() -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
+    """The runs of all suites, two at a time: each keeps one core busy."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(run_contract_suite, name, "not slow") for name in SUITES}
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.parametrize("name", SUITES)
-def test_keep_the_contracts_of_the_references(name: str) -> None:
-    run = run_contract_suite(name, "not slow")
+def test_keep_the_contracts_of_the_references(
+    name: str, contract_suites: dict[str, Future[subprocess.CompletedProcess[str]]]
+) -> None:
+    run = contract_suites[name].result()
     assert run.returncode == 0, run.stdout + run.stderr
     assert "passed" in run.stdout
 
