@@ -81,7 +81,7 @@ def patterns(draw: st.DrawFn, depth: int = 1) -> str:
     return draw(st.sampled_from(["{}{}{}", "(?:{}|{}){}", "{}(?:{}|{})"])).format(around[0], counted, around[1])
 
 
-@settings(max_examples=30)
+@settings(max_examples=60)
 @given(patterns(), st.booleans(), st.sampled_from([None, 20, 60]), st.booleans(), st.integers(0, 1000))
 def test_rows_are_those_of_the_tokens(pattern: str, anchored: bool, most: int | None, listed: bool, seed: int) -> None:
     text = {"type": "string", "pattern": f"^(?:{pattern})$" if anchored else pattern}

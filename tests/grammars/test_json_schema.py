@@ -118,7 +118,7 @@ LEAVES = st.one_of(
 SCHEMAS = st.recursive(LEAVES, nested, max_leaves=5)
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(schema=SCHEMAS, one=SCHEMAS, seed=st.integers(0, 2**20))
 def test_where_no_keyword_is_reported_walks_are_valid(
     compiler: GrammarCompiler, vocabulary: Vocabulary, schema: Any, one: Any, seed: int

@@ -352,7 +352,7 @@ def oracle(schema: Any) -> Any:
 
 
 @given(SCHEMAS, st.lists(VALUES, min_size=1, max_size=6))
-@settings(max_examples=200)
+@settings(max_examples=300)
 def test_every_verdict_is_that_of_jsonschema(schema: Any, values: list[Any]) -> None:
     view_that_judges(schema, values)
 
@@ -404,7 +404,7 @@ REFERRING = (TWO_OF_THEM, TWO_OF_THEM, st.lists(NESTED, min_size=1, max_size=8),
 
 @given(*REFERRING)
 @example(DENYING_ITSELF, {}, [{"c": None}, {"c": {"c": None}}], 0)
-@settings(max_examples=150)
+@settings(max_examples=300)
 def test_schemas_that_refer_to_themselves_are_read_as_by_jsonschema(
     a: Any, b: Any, values: list[Any], seed: int
 ) -> None:
@@ -447,7 +447,7 @@ def finished(view: MachineView, rng: random.Random, num_random: int) -> str:
 
 @given(SCHEMAS, st.integers(0, 2**32), st.integers(0, 30))
 @example({"if": {"minItems": 0}, "then": {"minItems": 1}}, 0, 0)  # items that nothing is asked of, but to be there
-@settings(max_examples=100)
+@settings(max_examples=150)
 def test_whatever_is_chosen_the_text_can_be_ended_and_is_valid_then(schema: Any, seed: int, num_random: int) -> None:
     end_and_validate(schema, seed, num_random)
 
