@@ -217,10 +217,11 @@ class ByteRegexes:
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
         sizes = (120, self._nodes), (400, self._ways), (100, self._edges), (100, self._derivatives), (50, self._live)
+        alone = 150 * len(self._alone_bytes)
         combined = 200 * len(self._combined)
         searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
         grown = sum(automaton.nbytes for automaton in self._growing)
-        return sum(each * len(made) for each, made in sizes) + combined + searched + grown
+        return sum(each * len(made) for each, made in sizes) + alone + combined + searched + grown
 
     def spend(self, steps: int) -> None:
         """Takes fuel, also for what others do with expressions. Raises FuelError where none is left, or no time.
