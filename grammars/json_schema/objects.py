@@ -522,8 +522,11 @@ class Objects:
     def _find_completion(self, conjunction: Conjunction, universe: Universe, place: Place) -> _Ended | None:
         self.spend(_STEPS_OF_COMPLETION)
         if conjunction.open:
-            if not self._is_live(Conjunction(conjunction.claims, frozenset()), universe, place):
+            ended = self._completed(Conjunction(conjunction.claims, frozenset()), universe, place)
+            if ended is None:
                 return None  # whatever is chosen; to find that out for every choice would take for ever
+            if (settled := self._settled(ended, conjunction, universe, place)) is not None:
+                return settled
             first = min(conjunction.open, key=lambda each: each[0].number)
             rest = Conjunction(conjunction.claims, conjunction.open - {first})
             ways = (rest.joined(branch) for branch in self._splitter.branches(first))
@@ -532,6 +535,20 @@ class Objects:
             return next((ended for ended in found if ended is not None), None)
         members = _Completion(self, conjunction, universe, place).found()
         return None if members is None else _Ended(members, conjunction)
+
+    def _settled(self, ended: _Ended, conjunction: Conjunction, universe: Universe, place: Place) -> _Ended | None:
+        """The same end, if of every open disjunction some part comes true with it: all of that fails by its members.
+
+        It comes true of most alternatives of a `oneOf` that is told by the value of one key.
+        """
+        completion, claims = _Completion(self, conjunction, universe, place), set[Claim]()
+        for disjunction in conjunction.open:
+            failing = self._failing_parts(disjunction)
+            part = next((each for each in failing if completion.fail_already(ended.members, each)), None)
+            if part is None:
+                return None
+            claims.update(Claim(each, False) for each in part)
+        return ended._replace(conjunction=Conjunction(ended.conjunction.claims | claims, frozenset()))
 
     def _free(self, keys: Sequence[int], place: Place) -> Sequence[int]:
         """Those of ascending keys that may come next as far as order is concerned, each once."""
@@ -781,6 +798,10 @@ class _Completion:
             if longer is not None and (found := self._refuted(longer, others)) is not None:
                 return found
         return None
+
+    def fail_already(self, members: Members, assertions: Iterable[ObjectAssertion]) -> bool:
+        """Whether no value of some members is as any of these assertions asks."""
+        return all(self._fails_already(members, each) for each in assertions)
 
     def _fails_already(self, members: Members, assertion: ObjectAssertion) -> bool:
         """Whether no value of some member is as an assertion asks."""
