@@ -17,13 +17,14 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
-from functools import lru_cache, reduce
+from functools import reduce
 from operator import and_, or_
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grammars.byte_sets import ALL_BYTES, SMALL_LETTERS, ByteSet, bytes_of, first_of, parted
 from grammars.fuel import DeadlineError, FuelError
 from grammars.product_search import AND, NOT, OR, PART, Node, PartStates, ProductSearch
 
@@ -35,8 +36,6 @@ EMPTY: Final = 1
 """The expression that matches the empty text alone."""
 ALL: Final = 2
 """The expression that matches every text."""
-
-ALL_BYTES: Final = (1 << 256) - 1
 
 _BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN, _ONE = range(8)
 
@@ -67,8 +66,6 @@ _LOOKED_AT: Final = 32
 _STEPS_BETWEEN_PAUSES: Final = 200
 """A few milliseconds."""
 
-ByteSet = int
-"""Bit `b` is set where byte `b` is in the set."""
 Ways = tuple[tuple[ByteSet, int], ...]
 """Expressions, each with the bytes that lead to it; no expression and no byte is there twice."""
 
@@ -117,56 +114,6 @@ class GrowingAutomaton(ABC):
     @abstractmethod
     def shortest(self, state: Any) -> bytes:
         """A shortest text that is accepted from a state. Raises FuelError."""
-
-
-def byte_set(bytes_in: Iterable[int]) -> ByteSet:
-    return reduce(lambda mask, byte: mask | 1 << byte, bytes_in, 0)
-
-
-def byte_range(low: int, high: int) -> ByteSet:
-    """The bytes from `low` to `high`, both included."""
-    return (1 << (high + 1)) - (1 << low)
-
-
-SMALL_LETTERS: Final = byte_range(0x61, 0x7A)
-"""Those of which a text is made where others would do as well."""
-
-
-@lru_cache(maxsize=1 << 12)
-def bytes_of(mask: ByteSet) -> NDArray[np.intp]:
-    """The members of a set, ascending; read-only."""
-    bits = np.unpackbits(np.frombuffer(mask.to_bytes(32, "little"), np.uint8), bitorder="little")
-    found = np.flatnonzero(bits)
-    found.flags.writeable = False
-    return found
-
-
-def first_of(mask: ByteSet) -> int:
-    """The least member of a set that is not empty."""
-    return (mask & -mask).bit_length() - 1
-
-
-def parted(
-    regions: list[tuple[ByteSet, list[T]]], ways: Sequence[tuple[ByteSet, T]], *, keep_others: bool
-) -> list[tuple[ByteSet, list[T]]]:
-    """Disjoint sets of bytes, each with what they lead to, parted further by the ways of one more that is read along.
-
-    Bytes that go none of these ways are left out, or kept without an addition. The lists given are changed.
-    """
-    made = list[tuple[ByteSet, list[T]]]()
-    for among, targets in regions:
-        left = among
-        for mask, target in ways:
-            if both := left & mask:
-                left ^= both
-                if both == among:
-                    targets.append(target)
-                made.append((both, targets if both == among else [*targets, target]))
-                if not left:
-                    break
-        if left and keep_others:
-            made.append((left, targets))
-    return made
 
 
 class ByteRegexes:

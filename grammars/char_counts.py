@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.byte_regex import SMALL_LETTERS, ByteRegexes, ByteSet, byte_set, first_of
+from grammars.byte_regex import ByteRegexes
+from grammars.byte_sets import SMALL_LETTERS, ByteSet, byte_set, first_of
 
 BETWEEN: Final = 0
 """The place between two characters."""

@@ -13,7 +13,7 @@ from decimal import Decimal
 from math import lcm
 from typing import ClassVar, Final, NamedTuple
 
-from grammars.byte_regex import ALL_BYTES, ByteSet
+from grammars.byte_sets import ALL_BYTES, ByteSet
 from grammars.fuel import FuelError
 
 _MINUS, _DOT, _NOUGHT, _NINE = 0x2D, 0x2E, 0x30, 0x39

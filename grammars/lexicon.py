@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
 from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_ascii
-from grammars.byte_regex import ALL_BYTES, ByteRegexes, ByteSet, Ways, bytes_of, parted
+from grammars.byte_regex import ByteRegexes, Ways
+from grammars.byte_sets import ALL_BYTES, ByteSet, bytes_of, parted
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 from grammars.counted_repeats import UNBOUNDED, UNKNOWN_BOUND, CountedRepeats
 from grammars.loops import Loops

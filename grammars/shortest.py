@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from grammars.byte_regex import _BYTES, _CONCAT, _REPEAT, _UNION, EMPTY, NOTHING, ByteRegexes, first_of
+from grammars.byte_regex import _BYTES, _CONCAT, _REPEAT, _UNION, EMPTY, NOTHING, ByteRegexes
+from grammars.byte_sets import first_of
 from grammars.fuel import FuelError
 
 NEVER = 1 << 62

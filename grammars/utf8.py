@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from grammars.byte_regex import NOTHING, ByteRegexes, byte_range
+from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.byte_sets import byte_range
 from grammars.expr import Ranges
 
 _LENGTHS: Final = ((0x80, 0x7FF, 0xC0), (0x800, 0xFFFF, 0xE0), (0x10000, 0x10FFFF, 0xF0))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from grammars.automaton import DEAD
-from grammars.byte_regex import ByteRegexes, ByteSet, GrowingAutomaton, byte_set
+from grammars.byte_regex import ByteRegexes, GrowingAutomaton
+from grammars.byte_sets import ByteSet, byte_set
 from grammars.ebnf.automaton import ContextFreeAutomaton
 from grammars.ebnf.gbnf import parse
 from grammars.ebnf.network import Network

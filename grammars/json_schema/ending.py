@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from grammars.automaton import DEAD
-from grammars.byte_regex import bytes_of
+from grammars.byte_sets import bytes_of
 from grammars.fuel import FuelError
 from grammars.json_schema.formula import Formula
 from grammars.json_schema.objects import Edge, Key, ObjectFrame, Objects

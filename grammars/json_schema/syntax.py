@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from grammars.byte_regex import ByteRegexes, byte_set
+from grammars.byte_regex import ByteRegexes
+from grammars.byte_sets import byte_set
 from grammars.char_counts import BETWEEN
 from grammars.json_schema.formula import Kind
 from grammars.lexicon import Lexicon, Reading
