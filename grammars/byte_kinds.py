@@ -56,6 +56,7 @@ KIND_OF: Final = np.zeros(256, np.int32)
 for _number, _group in enumerate((*_GROUPS, *(range(spans[0][0], spans[0][1] + 1) for spans in CHARS_BEYOND_ASCII))):
     KIND_OF[list(_group)] = 1 << _number
 KIND_OF.flags.writeable = False
+KINDS_BEYOND_ASCII: Final = int(np.bitwise_or.reduce(KIND_OF)) & ~ASCII_KINDS
 
 
 def beyond_ascii(is_asked: Callable[[Spans], bool]) -> int:
@@ -63,7 +64,8 @@ def beyond_ascii(is_asked: Callable[[Spans], bool]) -> int:
     return sum(int(KIND_OF[spans[0][0]]) for spans in CHARS_BEYOND_ASCII if is_asked(spans))
 
 
-_BROKEN: Final = 8
+BROKEN: Final = 8
+"""What `decode_byte` gives for bytes that are no UTF-8."""
 
 
 BYTE, CHILD, LOW, OWN, HIGH, KINDS, HEIGHT, WITH_NODE = range(8)
@@ -96,7 +98,7 @@ class Subtrees(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _decoded(state, byte):  # type: ignore[no-untyped-def]
+def decode_byte(state, byte):  # type: ignore[no-untyped-def]
     """The state of decoding UTF-8 after a byte: 0 between characters, up to 7 within one, 8 where it is none."""
     if state == 0:
         if byte < 0x80:
@@ -136,15 +138,15 @@ def _below(byte, child, kind_of):  # type: ignore[no-untyped-def]
     decoded, kinds, height = np.zeros(size, np.int8), np.zeros(size, np.int32), np.zeros(size, np.int32)
     for node in range(size):
         for below in range(child[node], child[node + 1]):
-            decoded[below] = _decoded(decoded[node], byte[below])
+            decoded[below] = decode_byte(decoded[node], byte[below])
     for node in range(size - 1, -1, -1):
         for below in range(child[node], child[node + 1]):
-            kinds[node] |= kinds[below] | (MALFORMED if decoded[below] == _BROKEN else kind_of[byte[below]])
+            kinds[node] |= kinds[below] | (MALFORMED if decoded[below] == BROKEN else kind_of[byte[below]])
             height[node] = max(height[node], height[below] + 1)
     with_node = np.zeros(size, np.int32)
     for node in range(size):
         for below in range(child[node], child[node + 1]):
-            is_broken = decoded[node] > 0 or decoded[below] == _BROKEN
+            is_broken = decoded[node] > 0 or decoded[below] == BROKEN
             with_node[below] = kinds[below] | (MALFORMED if is_broken else kind_of[byte[below]])
     for node in range(size):
         if decoded[node] > 0 and height[node] > 0:

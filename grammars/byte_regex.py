@@ -16,7 +16,6 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import IntEnum
 from functools import reduce
 from operator import and_, or_
 from typing import Any, ClassVar, Final, Protocol, TypeVar
@@ -24,40 +23,15 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from grammars.byte_forms import ALL, EMPTY, NOTHING, Form
 from grammars.byte_sets import ALL_BYTES, SMALL_LETTERS, ByteSet, bytes_of, first_of, parted
 from grammars.fuel import DeadlineError, FuelError
 from grammars.product_search import AND, NOT, OR, PART, Node, PartStates, ProductSearch
+from grammars.wide_chars import ASCII, WideChars
 
 T = TypeVar("T")
 
-NOTHING: Final = 0
-"""The expression that matches no text."""
-EMPTY: Final = 1
-"""The expression that matches the empty text alone."""
-ALL: Final = 2
-"""The expression that matches every text."""
-
-_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN, _ONE = range(8)
-
-
-class Form(IntEnum):
-    """What an expression is made of, and its operands: expressions, where nothing else is said."""
-
-    BYTES = _BYTES
-    """One byte out of a `ByteSet`."""
-    CONCAT = _CONCAT
-    """Two of them; the second may be such a chain. Without operands, `EMPTY`."""
-    UNION = _UNION
-    """Any number. Without operands, `NOTHING`."""
-    INTERSECTION = _INTER
-    COMPLEMENT = _NOT
-    REPEAT = _REPEAT
-    """One, and how often: at least and, if not negative, at most."""
-    FOREIGN = _FOREIGN
-    """A state of an `Automaton`."""
-    ONE = _ONE
-    """What one of three or more matches and no other."""
-
+_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN, _ONE = map(int, Form)
 
 _COMBINING: Final = {_INTER: AND, _UNION: OR, _NOT: NOT, _ONE: OR}
 _LOOKED_AT: Final = 32
@@ -138,6 +112,7 @@ class ByteRegexes:
         self._counts: dict[int, int] = {}
         self._wholes: set[int] = set()
         self._known_carried: dict[tuple[int, int], frozenset[int] | None] = {}
+        self._wide = WideChars(self)
         self._parts = PartStates(NOTHING, ALL)
         self._searches: list[ProductSearch] = []
         self._placed: dict[int, tuple[ProductSearch, tuple[int, ...]]] = {}
@@ -168,7 +143,7 @@ class ByteRegexes:
         combined = 200 * len(self._combined)
         searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
         grown = sum(automaton.nbytes for automaton in self._growing)
-        return sum(each * len(made) for each, made in sizes) + alone + combined + searched + grown
+        return sum(each * len(made) for each, made in sizes) + alone + combined + self._wide.nbytes + searched + grown
 
     def spend(self, steps: int) -> None:
         """Takes fuel, also for what others do with expressions. Raises FuelError where none is left, or no time.
@@ -386,6 +361,22 @@ class ByteRegexes:
         if ways is None:
             ways = self._ways[expr] = _merged(self._new_ways(expr))
         return ways
+
+    def after_wide(self, expr: int) -> int | None:
+        """What follows any character beyond ASCII, live or `NOTHING`.
+
+        None where the form of the expression does not tell that this is the same for all, and that no other bytes
+        beyond ASCII may follow. Raises FuelError.
+        """
+        wide = self._wide.of(expr)
+        if wide is None or not wide.is_strict:
+            return None
+        return wide.rest if self.is_live(wide.rest) else NOTHING
+
+    @property
+    def missing(self) -> list[tuple[ByteSet, int]]:
+        """The bytes that begin a character beyond ASCII, by the expressions of what is missing of it then."""
+        return self._wide.missing
 
     def row(self, expr: int) -> NDArray[np.int32]:
         """[256] int32: `step` for every byte."""
@@ -671,7 +662,10 @@ class ByteRegexes:
                 first = [(mask, self._append(after, tail)) for mask, after in self.ways(head)]
                 return self._side_by_side(_UNION, [first, self.ways(tail)]) if self._nullable[head] else first
             case 2 | 3 | 7:
-                return self._side_by_side(kind, map(self.ways, rest))
+                wide = self._wide.combined(kind, rest)
+                if wide is None or not wide.is_strict:
+                    return self._side_by_side(kind, map(self.ways, rest))
+                return [*self._side_by_side(kind, map(self.ways, rest), ASCII), *self._wide.ways(wide)]
             case 4:
                 ways = self.ways(rest[0])
                 others = ALL_BYTES & ~sum(mask for mask, _ in ways)
@@ -685,9 +679,11 @@ class ByteRegexes:
                 left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
                 return [(mask, self._append(after, left)) for mask, after in self.ways(body)]
 
-    def _side_by_side(self, kind: int, parts: Iterable[Sequence[tuple[ByteSet, int]]]) -> list[tuple[ByteSet, int]]:
-        """The derivatives of a union, an intersection or one of several, given those of its parts."""
-        regions: list[tuple[ByteSet, list[int]]] = [(ALL_BYTES, [])]
+    def _side_by_side(
+        self, kind: int, parts: Iterable[Sequence[tuple[ByteSet, int]]], among: ByteSet = ALL_BYTES
+    ) -> list[tuple[ByteSet, int]]:
+        """The derivatives of a union, an intersection or one of several by some bytes, given those of its parts."""
+        regions: list[tuple[ByteSet, list[int]]] = [(among, [])]
         for ways in parts:
             self.spend(1)
             regions = parted(regions, ways, keep_others=kind != _INTER)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from grammars.byte_regex import ByteRegexes, Form
+from grammars.byte_forms import Form
+from grammars.byte_regex import ByteRegexes
 
 UNBOUNDED: Final = 1 << 30
 """The bound where nothing is counted."""

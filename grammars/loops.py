@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from grammars.byte_forms import Form
 from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_ascii
-from grammars.byte_regex import ByteRegexes, Form
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range, bytes_of
 from grammars.counted_repeats import UNBOUNDED
 

@@ -201,7 +201,7 @@ class Machine:
         """Builds what a walk lacked: the row of a lexeme (`left`, UNKNOWN), or the phase after (`left`, ending)."""
         self.lexicon.arena.spend(1)
         if right == UNKNOWN:
-            self.lexicon.build(left)
+            self.lexicon.build_more(left)
         else:
             self.follow(left, right)
 

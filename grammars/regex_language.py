@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
+from grammars.byte_forms import EMPTY, NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.expr import MAX_CHAR, Ranges
 from grammars.fuel import unlimited
 from grammars.regex_syntax import (

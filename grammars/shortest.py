@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from grammars.byte_regex import _BYTES, _CONCAT, _REPEAT, _UNION, EMPTY, NOTHING, ByteRegexes
+from grammars.byte_forms import EMPTY, NOTHING, Form
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import first_of
 from grammars.fuel import FuelError
 
@@ -47,11 +48,11 @@ class ShortestTexts:
                 made += self._searched[here]
             elif not self._lengths[here]:
                 continue
-            elif kind == _BYTES:
+            elif kind == Form.BYTES:
                 made.append(_preferred(rest[0]))
-            elif kind == _CONCAT:
+            elif kind == Form.CONCAT:
                 waiting += reversed(rest)
-            elif kind == _UNION:
+            elif kind == Form.UNION:
                 waiting.append(min(rest, key=self._lengths.__getitem__))
             else:
                 waiting += [rest[0]] * rest[1]
@@ -59,17 +60,17 @@ class ShortestTexts:
 
     def _parts(self, expr: int) -> list[int]:
         kind, *rest = self._arena._nodes[expr]
-        return rest if kind in (_CONCAT, _UNION) else rest[:1] if kind == _REPEAT else []
+        return rest if kind in (Form.CONCAT, Form.UNION) else rest[:1] if kind == Form.REPEAT else []
 
     def _length(self, expr: int) -> int:
         kind, *rest = self._arena._nodes[expr]
-        if kind == _BYTES:
+        if kind == Form.BYTES:
             return 1
-        if kind == _CONCAT:
+        if kind == Form.CONCAT:
             return min(NEVER, sum(self._lengths[part] for part in rest))
-        if kind == _UNION:
+        if kind == Form.UNION:
             return min(self._lengths[part] for part in rest)
-        if kind == _REPEAT:
+        if kind == Form.REPEAT:
             return min(NEVER, self._lengths[rest[0]] * rest[1])
         found = self._arena.shortest_of_automaton(expr)
         if found is None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from grammars.byte_kinds import BYTE, CHILD, HEIGHT, HIGH, KINDS, LOW, OWN, WITH_NODE
+from grammars.byte_kinds import BROKEN, BYTE, CHILD, HEIGHT, HIGH, KINDS, LOW, OWN, WITH_NODE, decode_byte
 from grammars.counted_repeats import UNBOUNDED
-from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_MOST, LOOP_REST, LOOPS, REST
+from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_MOST, LOOP_REST, LOOPS, REST, WIDE
 from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
 from grammars.words import LABEL, child_of
 
@@ -29,6 +29,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
     on_above = np.empty(max_depth + 1, np.int32)
     on_place = np.empty((max_depth + 1, 3), np.int64)
     on_plain = np.empty(max_depth + 1, np.bool_)
+    on_within = np.empty(max_depth + 1, np.int64)  # within a character of which the rest leads to the place
     num_left = num_lacking = reach = 0
     fewest = np.int64(UNBOUNDED)
     most = phases[start, MOST] if phases[start, ROOT] < 0 else -1
@@ -44,7 +45,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 fewest = min(fewest, _left_after(lexemes, lexeme, nodes[above, HEIGHT]))
             continue
         on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(phases, phase, extra)
-        on_place[0, 0], on_place[0, 1], on_place[0, 2] = phase, lexeme, extra
+        on_place[0, 0], on_place[0, 1], on_place[0, 2], on_within[0] = phase, lexeme, extra, 0
         while top >= 0:
             node = on_node[top]
             if node == on_end[top]:
@@ -58,11 +59,21 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                     reach = max(reach, extra + nodes[node, HEIGHT] + 1 + lexemes[lexeme, LOOP_REST])
                     fewest = min(fewest, _left_after(lexemes, lexeme, nodes[node, HEIGHT] + 1))
                 continue
-            following = rows[lexeme, nodes[node, BYTE]]
-            if following > 0 and lexemes[following, EAGER] == 0 and on_plain[top]:
-                lexeme = following
+            byte, within = nodes[node, BYTE], on_within[top]
+            if byte >= 0x80 and (within > 0 or _reads_wide(lexemes, phases, phase, lexeme, extra)):
+                if within == 0:
+                    phase, lexeme, extra = _begin_wide(lexemes, phases, phase, lexeme, extra)
+                within, following = decode_byte(within, byte), lexeme
+                if within == BROKEN:
+                    continue
             else:
-                phase, lexeme, extra = step_place(t, phase, lexeme, extra, nodes[node, BYTE])
+                if within > 0:  # a character is not whole
+                    continue
+                following = rows[lexeme, byte]
+                if following > 0 and lexemes[following, EAGER] == 0 and on_plain[top]:
+                    lexeme = following
+                else:
+                    phase, lexeme, extra = step_place(t, phase, lexeme, extra, byte)
             if phase == -1:
                 if following > 0 and most >= 0 and on_place[top, 0] == start:
                     reach = max(reach, most + 1)
@@ -97,7 +108,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 top += 1
                 on_node[top], on_end[top], on_above[top] = nodes[node, CHILD], nodes[node + 1, CHILD], node
                 on_place[top, 0], on_place[top, 1], on_place[top, 2] = phase, lexeme, extra
-                on_plain[top] = _is_plain(phases, phase, extra)
+                on_plain[top], on_within[top] = _is_plain(phases, phase, extra), within
     return (left[:num_left], places[:num_left]), lacking[:num_lacking], reach, fewest
 
 
@@ -117,6 +128,24 @@ def _stays(lexemes, phases, phase, lexeme, extra, kinds, height):  # type: ignor
     if phases[phase, ROOT] >= 0:
         return extra < 0
     return phases[phase, MOST] < 0 or extra + height + lexemes[lexeme, LOOP_REST] <= phases[phase, MOST]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _reads_wide(lexemes, phases, phase, lexeme, extra):  # type: ignore[no-untyped-def]
+    """Whether it is known where any character beyond ASCII leads from a place."""
+    return lexemes[lexeme, WIDE] > 0 and (phases[phase, ROOT] < 0 or extra < 0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _begin_wide(lexemes, phases, phase, lexeme, extra):  # type: ignore[no-untyped-def]
+    """The place behind a character beyond ASCII, which is counted; of phase -1 where there are too many."""
+    wide = np.int64(lexemes[lexeme, WIDE])
+    if phases[phase, ROOT] < 0:
+        if phases[phase, MOST] >= 0 or extra < phases[phase, LEAST]:
+            extra += lexemes[lexeme, BOUNDARY]
+        if phases[phase, MOST] >= 0 and extra + lexemes[wide, REST] > phases[phase, MOST]:
+            return np.int64(-1), wide, extra
+    return phase, wide, extra
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.byte_forms import NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import byte_range
 from grammars.expr import Ranges
 

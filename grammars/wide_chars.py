@@ -1,18 +1,153 @@
-"""Characters beyond ASCII, read at once where an expression makes no difference between them.
+"""Characters beyond ASCII, read at once by expressions that make no difference between them.
 
-Hardly a pattern tells é from 日, but a text that may hold either is read in ten states and more for each state between
-two characters: within a character the bytes that are missing count too. What such a character leaves of an expression
-is found by the form of the expression, without a derivative by any of its bytes.
+Hardly a pattern tells é from 日, but where either may stand, seven states and more are read for each state between two
+characters: as many bytes may be missing, in as many ways. So what such a character leaves of an expression is found by
+the form of that, and the states within the character are those of the bytes that are missing, before what is left.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from grammars.byte_sets import ALL_BYTES, byte_range
+from grammars.byte_forms import EMPTY, NOTHING, Form
+from grammars.byte_kinds import CHARS_BEYOND_ASCII
+from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range
 
 if TYPE_CHECKING:
-    pass
+    from grammars.byte_regex import ByteRegexes
 
 ASCII: Final = byte_range(0, 0x7F)
-BEYOND: Final = ALL_BYTES & ~ASCII
+BEYOND_ASCII: Final = ALL_BYTES & ~ASCII
+_LEADS: Final = byte_range(0xC2, 0xF4)
+
+
+class Wide(NamedTuple):
+    """What any character beyond ASCII leaves of an expression."""
+
+    rest: int
+    """An expression; `NOTHING` where no such character may follow."""
+    is_strict: bool
+    """Whether bytes beyond ASCII that begin no such character can be followed by nothing."""
+
+
+class WideChars:
+    """Of the expressions of one arena."""
+
+    def __init__(self, arena: ByteRegexes) -> None:
+        self._arena = arena
+        self._known: dict[int, Wide | None] = {}
+        self._read: dict[tuple[int, ...], Wide | None] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """An estimate."""
+        return 200 * (len(self._known) + len(self._read))
+
+    @cached_property
+    def missing(self) -> list[tuple[ByteSet, int]]:
+        """The bytes that begin a character, by the expressions of what is missing then."""
+        leads: dict[int, ByteSet] = {}
+        for (low, high), *others in CHARS_BEYOND_ASCII:
+            rest = self._arena.concat(*(self._arena.one_of(byte_range(*span)) for span in others))
+            leads[rest] = leads.get(rest, 0) | byte_range(low, high)
+        return [(mask, rest) for rest, mask in leads.items()]
+
+    def of(self, expr: int) -> Wide | None:
+        """As far as the form of an expression tells; None where characters differ. Raises FuelError."""
+        if expr not in self._known:
+            self._arena.spend(1)
+            self._known[expr] = self._find(expr)
+        return self._known[expr]
+
+    def ways(self, wide: Wide) -> list[tuple[ByteSet, int]]:
+        """What the bytes leave that begin a character, where that is all that may follow beyond ASCII."""
+        return [(mask, self._arena.concat(rest, wide.rest)) for mask, rest in self.missing] if wide.rest else []
+
+    def combined(self, form: int, parts: Sequence[int]) -> Wide | None:
+        """The same of a union, an intersection, a complement or one of several."""
+        arena = self._arena
+        found = list[Wide]()
+        for part in parts:
+            wide = self.of(part)
+            if wide is None:
+                return None
+            found.append(wide)
+        rests, are_strict = [wide.rest for wide in found], [wide.is_strict for wide in found]
+        match form:
+            case Form.UNION:
+                return Wide(arena.union(*rests), all(are_strict))
+            case Form.INTERSECTION:
+                return Wide(arena.intersection(*rests), any(are_strict))
+            case Form.ONE:
+                return Wide(arena.exactly_one(*rests), all(are_strict))
+            case _:
+                return Wide(arena.complement(*rests), is_strict=False)
+
+    def _find(self, expr: int) -> Wide | None:
+        arena = self._arena
+        match arena.form(expr):
+            case Form.BYTES, mask:
+                return None if mask & BEYOND_ASCII else Wide(NOTHING, is_strict=True)
+            case Form.CONCAT, head, tail:
+                return self._of_concatenation(head, tail)
+            case Form.REPEAT, body, least, most:
+                first = self.of(body)
+                if first is None or first.rest == NOTHING:
+                    return first
+                left = arena.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
+                return first._replace(rest=arena.concat(first.rest, left))
+            case Form.UNION, *parts if begun := tuple(filter(self._begins_wide, parts)):
+                wide = self._of_tree(begun)
+                others = self.combined(Form.UNION, [part for part in parts if part not in begun])
+                if wide is None or others is None:
+                    return None
+                return Wide(arena.union(wide.rest, others.rest), wide.is_strict and others.is_strict)
+            case Form.FOREIGN, _:
+                return None if any(mask & BEYOND_ASCII for mask, _ in arena.ways(expr)) else Wide(NOTHING, True)
+            case _ if expr == EMPTY:
+                return Wide(NOTHING, is_strict=True)
+            case form, *parts:
+                return self.combined(form, parts)
+        raise AssertionError("every expression has a form")
+
+    def _of_concatenation(self, head: int, tail: int) -> Wide | None:
+        arena, first = self._arena, self.of(head)
+        if first is None:
+            return None
+        rest = arena.concat(first.rest, tail)
+        if not arena.accepts(head):
+            return first._replace(rest=rest)
+        then = self.of(tail)
+        return None if then is None else Wide(arena.union(rest, then.rest), first.is_strict and then.is_strict)
+
+    def _begins_wide(self, expr: int) -> bool:
+        """Whether an expression begins with bytes beyond ASCII, and so is one of several that spell characters."""
+        match self._arena.form(expr):
+            case (Form.BYTES, mask):
+                return bool(mask & BEYOND_ASCII)
+            case (Form.CONCAT, head, _):
+                return self._begins_wide(head)
+        return False
+
+    def _of_tree(self, parts: tuple[int, ...]) -> Wide | None:
+        """Of the union of expressions that begin with bytes beyond ASCII, by reading characters of all ranges."""
+        if parts not in self._read:
+            self._read[parts] = self._read_tree(self._arena.union(*parts))
+        return self._read[parts]
+
+    def _read_tree(self, expr: int) -> Wide | None:
+        leads = sum(mask for mask, _ in self._arena.ways(expr))
+        rests, is_strict = set[int](), not leads & BEYOND_ASCII & ~_LEADS
+        for spans in CHARS_BEYOND_ASCII:
+            here = expr
+            for i, (low, high) in enumerate(spans):
+                among, ways = byte_range(low, high), self._arena.ways(here)
+                met = {after for mask, after in ways if mask & among}
+                if len(met) > 1 or (met and among & ~sum(mask for mask, _ in ways)):
+                    return None
+                is_strict &= i == 0 or not any(mask & ~among for mask, _ in ways)
+                here = met.pop() if met else NOTHING
+            rests.add(here)
+        return Wide(rests.pop(), is_strict) if len(rests) == 1 else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from grammars.byte_regex import EMPTY, ByteRegexes
+from grammars.byte_forms import EMPTY
+from grammars.byte_regex import ByteRegexes
 from grammars.ebnf.grammar import Alternatives, Chars, Grammar, Literal, Pattern, Reference, Repetition, Series
 from grammars.ebnf.parts import ALTERNATIVES, CALL, TERMINAL, UNBOUNDED, Parts
 from grammars.regex_language import RegexLanguage

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from grammars.byte_regex import EMPTY, ByteRegexes
+from grammars.byte_forms import EMPTY
+from grammars.byte_regex import ByteRegexes
 from grammars.ebnf.conversion import convert
 from grammars.ebnf.grammar import Grammar
 from grammars.ebnf.parts import ALTERNATIVES, CALL, REPETITION, SERIES, TERMINAL, UNBOUNDED, Parts

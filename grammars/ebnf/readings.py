@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from grammars.byte_regex import EMPTY, NOTHING
+from grammars.byte_forms import EMPTY, NOTHING
 from grammars.ebnf.network import Network, Place
 
 NONE = 0

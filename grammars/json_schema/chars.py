@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.byte_forms import NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import byte_set
 from grammars.expr import MAX_CHAR, Ranges
 from grammars.regex_language import ANY_CHAR

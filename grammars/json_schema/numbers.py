@@ -15,7 +15,8 @@ from itertools import pairwise
 from math import ceil, floor, gcd, lcm
 from typing import Final
 
-from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
+from grammars.byte_forms import EMPTY, NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import byte_range, byte_set
 from grammars.decimals import DecimalRange
 from grammars.json_schema.formula import Bound, Divisible, Formula, NumberAssertion, Numbers, OneOf, Op

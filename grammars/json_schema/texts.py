@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Final
 
-from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes, Form
+from grammars.byte_forms import EMPTY, NOTHING, Form
+from grammars.byte_regex import ByteRegexes
 from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
 from grammars.json_schema.formats import MOST_CHARS, format_tree

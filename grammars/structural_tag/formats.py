@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any, Final
 
-from grammars.byte_regex import ALL, EMPTY, ByteRegexes
+from grammars.byte_forms import ALL, EMPTY
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import ALL_BYTES
 from grammars.ebnf.embedded import EmbeddedGrammar
 from grammars.regex_language import RegexLanguage

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from grammars.automaton import DEAD
-from grammars.byte_regex import NOTHING
+from grammars.byte_forms import NOTHING
 from grammars.fuel import FuelError
 from grammars.json_schema.automaton import SchemaPhases
 from grammars.json_schema.phases import AtEnd

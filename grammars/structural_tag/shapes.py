@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
+from grammars.byte_forms import EMPTY, NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.structural_tag.fields import unsupported
 
 MOST_COUNTED: Final = 32

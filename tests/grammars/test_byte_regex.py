@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grammars.byte_regex import ALL, EMPTY, NOTHING, ByteRegexes
+from grammars.byte_forms import ALL, EMPTY, NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import ALL_BYTES, byte_range, byte_set
 from grammars.fuel import FuelError
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_native_schema import ANY_ORDER, BYTES, accepts, view_of
 
-from grammars.byte_regex import NOTHING, ByteRegexes
+from grammars.byte_forms import NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 from grammars.json_schema.chars import JsonChars
 from grammars.json_schema.texts import Counted, Length, Matching, TextAlgebra

@@ -7,7 +7,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grammars.byte_regex import EMPTY, NOTHING, ByteRegexes
+from grammars.byte_forms import EMPTY, NOTHING
+from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import byte_set
 from grammars.shortest import NEVER, ShortestTexts
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from tag_cases import crossing_vocabulary
 
-from grammars.byte_regex import ALL, ByteRegexes
+from grammars.byte_forms import ALL
+from grammars.byte_regex import ByteRegexes
 from grammars.interiors import Interiors
 from grammars.lexicon import Lexicon, Reading
 from grammars.token_masks import interior_of
