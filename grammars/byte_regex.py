@@ -37,6 +37,9 @@ _COMBINING: Final = {_INTER: AND, _UNION: OR, _NOT: NOT, _ONE: OR}
 _LOOKED_AT: Final = 32
 """Expressions among which a match is looked for, before the automata of an intersection's parts are searched."""
 
+_LONGEST_SAMPLE: Final = 64
+"""Bytes of the texts that are tried before."""
+
 _STEPS_BETWEEN_PAUSES: Final = 200
 """A few milliseconds."""
 
@@ -803,7 +806,7 @@ class ByteRegexes:
 
     def _search_live(self, expr: int) -> bool:
         """Whether a nullable expression can be reached."""
-        if self.bytes_alone(expr):
+        if self.bytes_alone(expr) or self._has_sample(expr):
             self._live[expr] = True
             return True
         is_combined = self._nodes[expr][0] in _COMBINING
@@ -812,6 +815,28 @@ class ByteRegexes:
             search, states = self._place(expr)
             known = self._live[expr] = search.is_live(states, self)
         return known
+
+    def _has_sample(self, expr: int) -> bool:
+        """Whether a combination matches a text that the form of one of its parts shows: that takes no derivatives of
+        the combination."""
+        kind, *parts = self._nodes[expr]
+        samples = (self.sample(part, _LONGEST_SAMPLE) for part in parts) if kind in (_INTER, _ONE) else ()
+        return any(text is not None and self.matches(expr, text) for text in samples)
+
+    def matches(self, expr: int, text: bytes) -> bool:
+        """Whether a text is a match. Raises FuelError."""
+        kind, *parts = self._nodes[expr]
+        match kind:
+            case 2:
+                return any(self.matches(part, text) for part in parts)
+            case 3:
+                return all(self.matches(part, text) for part in parts)
+            case 4:
+                return not self.matches(parts[0], text)
+            case 7:
+                return sum(self.matches(part, text) for part in parts) == 1
+            case _:
+                return self._nullable[self.run(expr, text)]
 
     def _look_around(self, expr: int, most: int | None) -> bool | None:
         """The same, depth first; decides it for all that was passed on the way. None after so many expressions."""
