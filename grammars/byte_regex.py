@@ -106,6 +106,7 @@ class ByteRegexes:
         self._last_bytes: list[ByteSet] = []
         """For each expression the bytes that a match may end with, and maybe others."""
         self._ways: dict[int, Ways] = {}
+        self._known_ascii_ways: dict[int, Ways] = {}
         self._edges: dict[int, Ways] = {}
         self._derivatives: dict[int, int] = {}
         """Of expressions by the bytes of texts that were looked for, as one number."""
@@ -141,7 +142,14 @@ class ByteRegexes:
     @property
     def nbytes(self) -> int:
         """Memory of all expressions, and of what was found out about them; an estimate."""
-        sizes = (120, self._nodes), (400, self._ways), (100, self._edges), (100, self._derivatives), (50, self._live)
+        sizes = (
+            (120, self._nodes),
+            (400, self._ways),
+            (300, self._known_ascii_ways),
+            (100, self._edges),
+            (100, self._derivatives),
+            (50, self._live),
+        )
         alone = 150 * len(self._alone_bytes)
         combined = 200 * len(self._combined)
         searched = self._parts.nbytes + sum(search.nbytes for search in self._searches)
@@ -668,7 +676,7 @@ class ByteRegexes:
                 wide = self._wide.combined(kind, rest)
                 if wide is None or not wide.is_strict:
                     return self._side_by_side(kind, map(self.ways, rest))
-                return [*self._side_by_side(kind, map(self.ways, rest), ASCII), *self._wide.ways(wide)]
+                return [*self._ascii_ways(expr), *self._wide.ways(wide)]
             case 4:
                 ways = self.ways(rest[0])
                 others = ALL_BYTES & ~sum(mask for mask, _ in ways)
@@ -681,6 +689,23 @@ class ByteRegexes:
                 body, least, most = rest
                 left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
                 return [(mask, self._append(after, left)) for mask, after in self.ways(body)]
+
+    def _ascii_ways(self, expr: int) -> Sequence[tuple[ByteSet, int]]:
+        """The derivatives by the bytes of ASCII, and maybe by others."""
+        known = self._ways.get(expr) or self._known_ascii_ways.get(expr)
+        if known is not None:
+            return known
+        kind, *rest = self._nodes[expr]
+        if kind == _NOT:
+            ways = self._ascii_ways(rest[0])
+            others = ASCII & ~sum(mask for mask, _ in ways)
+            known = *((mask & ASCII, self.complement(after)) for mask, after in ways if mask & ASCII), (others, ALL)
+        elif kind in _COMBINING:
+            known = tuple(self._side_by_side(kind, map(self._ascii_ways, rest), ASCII))
+        else:
+            return self.ways(expr)
+        self._known_ascii_ways[expr] = known
+        return known
 
     def _side_by_side(
         self, kind: int, parts: Iterable[Sequence[tuple[ByteSet, int]]], among: ByteSet = ALL_BYTES

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from grammars.byte_forms import Form
-from grammars.byte_kinds import ASCII_KINDS, KIND_OF, LETTERS, Spans, beyond_ascii
+from grammars.byte_forms import EMPTY, Form
+from grammars.byte_kinds import ASCII_KINDS, KIND_OF, KINDS_BEYOND_ASCII, LETTERS, Spans, beyond_ascii
 from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range, bytes_of
 from grammars.counted_repeats import UNBOUNDED
@@ -30,7 +30,7 @@ class Loop(NamedTuple):
 
     kinds: int
     most: int
-    """How many characters of them; `UNBOUNDED` where that is any number."""
+    """How many characters of them, or bytes; `UNBOUNDED` where that is any number."""
     within: int
     """An expression with no fewer characters than it takes to end however many were read; of an endless loop one that
     matches nothing that the whole one does not, when the same characters were read of both."""
@@ -46,26 +46,27 @@ class Loops:
 
     def __init__(self, arena: ByteRegexes) -> None:
         self._arena = arena
-        self._known: dict[int, tuple[Loop, Loop]] = {}
+        self._known: dict[int, tuple[Loop, ...]] = {}
+        self._fewest: dict[int, int] = {}
         self._kinds_of_chars: dict[int, int] = {}
 
     @property
     def nbytes(self) -> int:
         """An estimate."""
-        return 300 * len(self._known)
+        return 300 * len(self._known) + 100 * len(self._fewest)
 
     def of(self, expr: int) -> Loop:
         """As far as the form of an expression that some text matches tells. Raises FuelError."""
-        return self._both(expr)[0]
+        return self._best(expr)[0]
 
-    def _both(self, expr: int) -> tuple[Loop, Loop]:
-        """The best loop, and the best one of those without end."""
+    def _best(self, expr: int) -> tuple[Loop, ...]:
+        """The best loop, the best one of those without end, and of those throughout which the empty text matches."""
         found = self._known.get(expr)
         if found is None:
-            loops = list(self._of(expr))
-            best = max(loops, key=attrgetter("size"), default=Loop(0, UNBOUNDED, expr))
-            endless = (loop for loop in loops if loop.most == UNBOUNDED)
-            found = best, max(endless, key=attrgetter("size"), default=Loop(0, UNBOUNDED, expr))
+            loops, none = list(self._of(expr)), Loop(0, UNBOUNDED, expr)
+            endless = [loop for loop in loops if loop.most == UNBOUNDED]
+            resting = [loop for loop in loops if loop.within == EMPTY]
+            found = tuple(max(some, key=attrgetter("size"), default=none) for some in (loops, endless, resting))
             self._known[expr] = found
         return found
 
@@ -78,21 +79,29 @@ class Loops:
         self._arena.spend(1)
         match self._arena.form(expr):
             case Form.REPEAT, body, _, most:
-                yield Loop(self._chars(body), UNBOUNDED if most < 0 else most, expr)
+                kinds, most = self._chars(body), UNBOUNDED if most < 0 else most
+                yield Loop(kinds, most, expr)
+                if self._arena.accepts(expr):
+                    yield Loop(kinds, most, EMPTY)
+            case Form.COMPLEMENT, part:
+                yield Loop(ASCII_KINDS | KINDS_BEYOND_ASCII, self._least(part) - 1, EMPTY)
             case Form.UNION, *parts:
                 for part in parts:
-                    yield from self._both(part)
+                    yield from self._best(part)
             case Form.INTERSECTION, *parts:  # whose parts may end after different numbers of characters
-                loops = [self._both(part)[1] for part in parts]
+                loops = [self._best(part)[1] for part in parts]
                 kinds = reduce(and_, (loop.kinds for loop in loops))
                 yield from self._live(kinds, UNBOUNDED, self._arena.intersection, [loop.within for loop in loops])
+                resting = [self._best(part)[2] for part in parts]
+                kinds = reduce(and_, (loop.kinds for loop in resting))
+                yield Loop(kinds, min(loop.most for loop in resting), EMPTY)
             case Form.CONCAT, head, tail:
                 yield from self._of_chain(head, tail)
 
     def _of_chain(self, head: int, tail: int) -> Iterator[Loop]:
         """Of a concatenation, which may be long: any part may be read first before which all may be left out."""
         for _ in range(_MOST_LEFT_OUT):
-            for first in set(self._both(head)):
+            for first in set(self._best(head)):
                 yield from self._live(first.kinds, first.most, self._arena.concat, (first.within, tail))
             if not self._arena.accepts(head):
                 return
@@ -100,8 +109,29 @@ class Loops:
                 case Form.CONCAT, after, rest:
                     head, tail = after, rest
                 case _:
-                    yield from self._both(tail)
+                    yield from self._best(tail)
                     return
+
+    def _least(self, expr: int) -> int:
+        """Bytes than which no match has fewer."""
+        found = self._fewest.get(expr)
+        if found is None:
+            found = self._fewest[expr] = 0 if self._arena.accepts(expr) else self._find_least(*self._arena.form(expr))
+        return found
+
+    def _find_least(self, form: int, *operands: int) -> int:
+        """The same of an expression that does not match the empty text."""
+        match form, *operands:
+            case Form.CONCAT, head, tail:
+                return self._least(head) + self._least(tail)
+            case Form.REPEAT, body, times, _:
+                return self._least(body) * times
+            case Form.INTERSECTION, *parts:
+                return max(map(self._least, parts))
+            case ((Form.UNION | Form.ONE), *parts) if parts:
+                return min(map(self._least, parts))
+            case _:
+                return 1
 
     def _live(self, kinds: int, most: int, join: Callable[..., int], parts: Iterable[int]) -> Iterator[Loop]:
         if kinds and self._arena.is_live(within := join(*parts)):
