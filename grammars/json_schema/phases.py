@@ -6,7 +6,7 @@ containers that are open around it; each of these is a frame with its threads, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from grammars.json_schema.arrays import ArrayFrame
 from grammars.json_schema.formula import Formula, Kind
 from grammars.json_schema.inhabitants import Inhabited
-from grammars.json_schema.objects import Edge, Key, ObjectFrame, Place, Universe
+from grammars.json_schema.objects import Edge, Key, KeyClass, ObjectFrame, Place, Universe
 from grammars.json_schema.syntax import (
     ANY_NAME,
     CLOSE,
@@ -305,25 +305,32 @@ class JsonPhases:
             return Phase(number, root=root, totals=self._allowed(root, is_read))
         if len(others) == len(universe.classes):  # so a key that may not come, if it is read, can be read on
             return Phase(number, self._told_names(universe), root, is_distinct=True)
-        left_out = set[str]()
+        left_out, barred = set[str](), _barred(universe, others)
         for i, key in enumerate(universe.keys):
-            if not is_read[i] and universe.class_of[key] in others:  # it must not be read as one of the others
+            if is_read[i]:
+                continue
+            if universe.class_of[key] in others:  # it must not be read as one of the others
                 if self._runs_out(others[universe.class_of[key]], key):
                     left_out.add(key)
                 else:
                     is_read[i] = True
-        asked = [(names, i) for i, (key, names) in enumerate(universe.classes.items()) if key in others]
+            elif barred and universe.class_of[key] not in universe.classes:
+                left_out.add(key)
         algebra = self._values.key_algebra
-        if left_out:
-            against = algebra.complement(Words(frozenset(left_out)))
-            asked = [(algebra.all_of([names, against]), i) for names, i in asked]
-        lexeme = self._syntax.names([(algebra.expr(names), i) for names, i in asked])
+        against = algebra.complement(Words(frozenset(left_out))) if left_out else ANY
+        if barred:
+            parts = [algebra.all_of(universe.predicates[each] for each in key) for key in barred]
+            lexeme = self._told_names(universe, algebra.all_of([against, *map(algebra.complement, parts)]))
+        else:
+            asked = [(names, i) for i, (key, names) in enumerate(universe.classes.items()) if key in others]
+            lexeme = self._syntax.names([(algebra.expr(algebra.all_of([names, against])), i) for names, i in asked])
         return Phase(number, lexeme, root, self._allowed(root, is_read), is_distinct=True)
 
-    def _told_names(self, universe: Universe) -> int:
-        """The lexeme of keys that all may come, and tell what they satisfy when they end."""
+    def _told_names(self, universe: Universe, names: Texts | None = None) -> int:
+        """The lexeme of keys, if not of any, that tell what they satisfy when they end."""
         algebra, told = self._values.key_algebra, sorted(frozenset().union(*universe.classes))
-        return self._syntax.told_names([(algebra.uncut(universe.predicates[number]), number) for number in told])
+        predicates = [(algebra.uncut(universe.predicates[number]), number) for number in told]
+        return self._syntax.told_names(predicates, None if names is None else algebra.expr(names))
 
     def _allowed(self, root: int, is_read: NDArray[np.bool_]) -> int:
         """The running totals of the keys of a universe that are read."""
@@ -429,3 +436,14 @@ def _numbered(edges: Iterable[Edge]) -> tuple[tuple[Formula, ...], tuple[tuple[i
     numbers: dict[Formula, int] = {}
     found = tuple((numbers.setdefault(edge.value, len(numbers)), edge) for edge in edges)
     return tuple(numbers), found
+
+
+def _barred(universe: Universe, others: Collection[KeyClass]) -> list[KeyClass]:
+    """The fewest predicates that keys which may not come satisfy together, where all keys that do are such; else none.
+
+    Keys that satisfy no more than a choice of predicates are read as what these are, told apart when they end, rather
+    than as so many languages, each of which is without all others.
+    """
+    barred = [key for key in universe.classes if key not in others]
+    least = [key for key in barred if not any(other < key for other in barred)]
+    return least if not any(key <= other for key in least for other in others) else []

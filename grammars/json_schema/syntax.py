@@ -104,10 +104,14 @@ class Syntax:
 
     names = texts
 
-    def told_names(self, predicates: list[tuple[int, int]]) -> int:
-        """Any key up to its closing quote, which ends with `ANY_NAME` and the tags of the languages that have it."""
+    def told_names(self, predicates: list[tuple[int, int]], names: int | None = None) -> int:
+        """Keys up to their closing quote, which end with `ANY_NAME` and the tags of the languages that have them.
+
+        `names`: an expression for the keys that may be read; any where there is none.
+        """
         readings = [Reading(self._arena.concat(expr, self._quote), tag) for expr, tag in predicates]
-        return self.lexicon.lexeme((*readings, Reading(self._any_name, ANY_NAME, guards=True)))
+        read = self._any_name if names is None else self._arena.concat(names, self._quote)
+        return self.lexicon.lexeme((*readings, Reading(read, ANY_NAME, guards=True)))
 
     def counted(self, expr: int) -> int:
         """Strings of which the characters are counted, up to the closing quote."""
