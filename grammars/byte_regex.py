@@ -206,24 +206,26 @@ class ByteRegexes:
 
     def union(self, *parts: int) -> int:
         """Any of some expressions."""
-        mask, members = 0, set[int]()
+        if ALL in parts:
+            return ALL
+        mask, members, without = 0, set[int](), list[int]()
         for part in self._flattened(_UNION, parts):
-            kind, *rest = self._nodes[part]
-            if part == ALL:
-                return ALL
-            if kind == _BYTES:
-                mask |= rest[0]
+            node = self._nodes[part]
+            if node[0] == _BYTES:
+                mask |= node[1]
             elif part != NOTHING:
                 members.add(part)
+                if node[0] == _NOT:
+                    without.append(node[1])
         if EMPTY in members and any(self._nullable[part] for part in members if part != EMPTY):
             members.discard(EMPTY)
         if mask:
             members.add(self.one_of(mask))
-        if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
+        if not members.isdisjoint(without):
             return ALL
         for whole in self._wholes & members:
             members = {part for part in members if part == whole or not self.is_within(part, whole)}
-        return self._set_node(_UNION, members, NOTHING, nullable=any(self._nullable[part] for part in members))
+        return self._set_node(_UNION, members, NOTHING, nullable=any(map(self._nullable.__getitem__, members)))
 
     def absorb(self, whole: int) -> None:
         """From now on unions leave out what an expression is seen to match anyhow, and intersections that expression.
@@ -234,30 +236,32 @@ class ByteRegexes:
 
     def intersection(self, *parts: int) -> int:
         """All of some expressions."""
-        mask, members = ALL_BYTES, set[int]()
+        if NOTHING in parts:
+            return NOTHING
+        mask, members, without = ALL_BYTES, set[int](), list[int]()
         for part in self._flattened(_INTER, parts):
-            kind, *rest = self._nodes[part]
-            if part == NOTHING:
-                return NOTHING
-            if kind == _BYTES:
-                mask &= rest[0]
+            node = self._nodes[part]
+            if node[0] == _BYTES:
+                mask &= node[1]
             elif part != ALL:
                 members.add(part)
+                if node[0] == _NOT:
+                    without.append(node[1])
         if EMPTY in members:
             return EMPTY if mask == ALL_BYTES and all(self._nullable[part] for part in members) else NOTHING
         if mask != ALL_BYTES:
             if not mask:
                 return NOTHING
             members.add(self.one_of(mask))
-        if any(self._nodes[part][0] == _NOT and self._nodes[part][1] in members for part in members):
+        if not members.isdisjoint(without):
             return NOTHING
-        for whole in self._wholes:
-            without = self._ids.get((_NOT, whole))
-            if without in members and any(self.is_within(part, whole) for part in members):
+        for whole in self._wholes.intersection(without):
+            if any(self.is_within(part, whole) for part in members):
                 return NOTHING
-            if whole in members and any(self.is_within(part, whole) for part in members if part != whole):
+        for whole in self._wholes & members:
+            if any(self.is_within(part, whole) for part in members if part != whole):
                 members.discard(whole)
-        return self._set_node(_INTER, members, ALL, nullable=all(self._nullable[part] for part in members))
+        return self._set_node(_INTER, members, ALL, nullable=all(map(self._nullable.__getitem__, members)))
 
     def exactly_one(self, *parts: int) -> int:
         """What one of some expressions matches and no other."""
@@ -334,7 +338,8 @@ class ByteRegexes:
 
     def derivative(self, expr: int, byte: int) -> int:
         """What may follow `byte` in a match of `expr`. Not yet cut where nothing can match any more: see `step`."""
-        return next((target for mask, target in self.ways(expr) if mask >> byte & 1), NOTHING)
+        ways = self._ascii_ways(expr) if byte < 0x80 else self.ways(expr)
+        return next((target for mask, target in ways if mask >> byte & 1), NOTHING)
 
     def run(self, expr: int, text: bytes) -> int:
         """What may follow a text in a match of `expr`, as `derivative` has it."""
@@ -598,13 +603,12 @@ class ByteRegexes:
         positive = kind == _UNION and all(self._positive[part] for part in members)
         return self._node((kind, *sorted(members)), nullable, positive)
 
-    def _flattened(self, kind: int, parts: Iterable[int]) -> Iterable[int]:
-        for part in parts:
-            node = self._nodes[part]
-            if node[0] == kind and part != NOTHING:
-                yield from node[1:]
-            else:
-                yield part
+    def _flattened(self, kind: int, parts: Sequence[int]) -> Sequence[int]:
+        """Some expressions, with the operands of those of a kind in their place."""
+        nodes = self._nodes
+        if all(nodes[part][0] != kind for part in parts):
+            return parts
+        return [each for part in parts for each in (nodes[part][1:] if nodes[part][0] == kind and part else (part,))]
 
     def _append(self, first: int, rest: int) -> int:
         """The concatenation of two expressions, bracketed to the right."""
@@ -842,10 +846,15 @@ class ByteRegexes:
         return known
 
     def _has_sample(self, expr: int) -> bool:
-        """Whether a combination matches a text that the form of one of its parts shows: that takes no derivatives of
-        the combination."""
+        """Whether a combination matches a text that the form of one of its parts shows.
+
+        That takes no derivatives of the combination, but is of no use where several parts ask for something.
+        """
         kind, *parts = self._nodes[expr]
-        samples = (self.sample(part, _LONGEST_SAMPLE) for part in parts) if kind in (_INTER, _ONE) else ()
+        asking = [part for part in parts if not self._nullable[part]] if kind in (_INTER, _ONE) else []
+        if kind == _INTER and len(asking) > 1:
+            return False
+        samples = (self.sample(part, _LONGEST_SAMPLE) for part in asking)
         return any(text is not None and self.matches(expr, text) for text in samples)
 
     def matches(self, expr: int, text: bytes) -> bool:

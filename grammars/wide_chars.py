@@ -32,6 +32,9 @@ class Wide(NamedTuple):
     """Whether bytes beyond ASCII that begin no such character can be followed by nothing."""
 
 
+_NONE: Final = Wide(NOTHING, is_strict=True)
+
+
 class WideChars:
     """Of the expressions of one arena."""
 
@@ -56,6 +59,8 @@ class WideChars:
 
     def of(self, expr: int) -> Wide | None:
         """As far as the form of an expression tells; None where characters differ. Raises FuelError."""
+        if self._begins_ascii(expr):
+            return _NONE
         if expr not in self._known:
             self._arena.spend(1)
             self._known[expr] = self._find(expr)
@@ -73,7 +78,8 @@ class WideChars:
             wide = self.of(part)
             if wide is None:
                 return None
-            found.append(wide)
+            if wide is not _NONE or form != Form.UNION:
+                found.append(wide)
         rests, are_strict = [wide.rest for wide in found], [wide.is_strict for wide in found]
         match form:
             case Form.UNION:
@@ -88,8 +94,8 @@ class WideChars:
     def _find(self, expr: int) -> Wide | None:
         arena = self._arena
         match arena.form(expr):
-            case Form.BYTES, mask:
-                return None if mask & BEYOND_ASCII else Wide(NOTHING, is_strict=True)
+            case Form.BYTES, _:
+                return None
             case Form.CONCAT, head, tail:
                 return self._of_concatenation(head, tail)
             case Form.REPEAT, body, least, most:
@@ -105,9 +111,9 @@ class WideChars:
                     return None
                 return Wide(arena.union(wide.rest, others.rest), wide.is_strict and others.is_strict)
             case Form.FOREIGN, _:
-                return None if any(mask & BEYOND_ASCII for mask, _ in arena.ways(expr)) else Wide(NOTHING, True)
+                return None if any(mask & BEYOND_ASCII for mask, _ in arena.ways(expr)) else _NONE
             case _ if expr == EMPTY:
-                return Wide(NOTHING, is_strict=True)
+                return _NONE
             case form, *parts:
                 return self.combined(form, parts)
         raise AssertionError("every expression has a form")
@@ -121,6 +127,13 @@ class WideChars:
             return first._replace(rest=rest)
         then = self.of(tail)
         return None if then is None else Wide(arena.union(rest, then.rest), first.is_strict and then.is_strict)
+
+    def _begins_ascii(self, expr: int) -> bool:
+        """Whether an expression begins with one byte out of some of ASCII: it may be one of thousands of words."""
+        form, *parts = self._arena.form(expr)
+        if form == Form.CONCAT and parts:
+            form, *parts = self._arena.form(parts[0])
+        return form == Form.BYTES and not parts[0] & BEYOND_ASCII
 
     def _begins_wide(self, expr: int) -> bool:
         """Whether an expression begins with bytes beyond ASCII, and so is one of several that spell characters."""
