@@ -24,6 +24,7 @@ from grammars.byte_regex import ByteRegexes, Ways
 from grammars.byte_sets import ALL_BYTES, ByteSet, bytes_of, first_of, parted
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 from grammars.counted_repeats import UNBOUNDED, UNKNOWN_BOUND, CountedRepeats
+from grammars.far_bounds import FarBounds
 from grammars.loops import Loops
 from grammars.wide_chars import ASCII
 
@@ -81,6 +82,8 @@ class Lexicon:
         """
         self._loops = Loops(arena)
         self._repeats = CountedRepeats(arena)
+        self._bounds = FarBounds(arena)
+        self._near: dict[tuple[int, int], int] = {}
         self._families: list[int] = []
         self._family_ids: dict[tuple[Reading, ...], int] = {}
         self.lexeme(())
@@ -93,7 +96,8 @@ class Lexicon:
     def nbytes(self) -> int:
         """Memory of all lexemes; an estimate."""
         each = self.rows.strides[0] + self.facts.strides[0] + 400
-        return each * len(self._readings) + self._loops.nbytes + self._repeats.nbytes
+        found = self._loops.nbytes + self._repeats.nbytes + self._bounds.nbytes + 150 * len(self._near)
+        return each * len(self._readings) + found
 
     def lexeme(self, readings: tuple[Reading, ...], floor: int = 0) -> int:
         """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone.
@@ -160,6 +164,18 @@ class Lexicon:
     def left(self, lexeme: int) -> int:
         """The bound of what a lexeme counts."""
         return int(self.facts[lexeme, LEFT])
+
+    def near(self, lexeme: int, reach: int) -> int:
+        """A lexeme that reads the same of texts of up to `reach` bytes, without bounds beyond. Raises FuelError."""
+        key = lexeme, reach
+        if key not in self._near:
+            readings = self._readings[lexeme]
+            if all(reading.place == UNCOUNTED for reading in readings):
+                readings = tuple(
+                    reading._replace(expr=self._bounds.without(reading.expr, reach)) for reading in readings
+                )
+            self._near[key] = self.lexeme(readings)
+        return self._near[key]
 
     def exprs(self, lexeme: int) -> list[int]:
         """The expressions that are read."""

@@ -146,6 +146,9 @@ class TokenMasks:
 
     def _build(self, state: int) -> MaskRow:
         place = self.machine.places[state]
+        near = self.machine.lexicon.near(place[1], self._trie.max_depth)
+        if near != place[1]:
+            return self._row_of.setdefault(state, self.mask_row(self.machine.state((place[0], near, place[2]))))
         limits = self._limits(place)
         shared = limits and self._find_shared(place, limits)
         if shared:
