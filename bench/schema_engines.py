@@ -115,12 +115,13 @@ class Native:
 
     def _read_formats(self) -> None:
         """As a server does when it starts."""
-        from grammars.json_schema.formats import FORMATS
+        from grammars.json_schema.formats import EXAMPLES
 
-        for name in FORMATS:
+        for name, text in EXAMPLES.items():
             walker = self.compile(json.dumps({"type": "string", "format": name})).walker()
-            if walker.advance(self._vocabulary.byte_ids[ord('"')]):
+            for byte in json.dumps(text).encode():
                 walker.mask()
+                walker.advance(self._vocabulary.byte_ids[byte])
 
     def refresh(self) -> None:
         from grammars.workshop import Workshop

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grammars.byte_forms import ALL, EMPTY, NOTHING, Form
+from grammars.byte_kinds import KINDS_BEYOND_ASCII
 from grammars.byte_sets import ALL_BYTES, SMALL_LETTERS, ByteSet, bytes_of, first_of, parted
 from grammars.fuel import DeadlineError, FuelError
 from grammars.product_search import AND, NOT, OR, PART, Node, PartStates, ProductSearch
@@ -378,16 +379,16 @@ class ByteRegexes:
             ways = self._ways[expr] = _merged(self._new_ways(expr))
         return ways
 
-    def after_wide(self, expr: int) -> int | None:
-        """What follows any character beyond ASCII, live or `NOTHING`.
+    def after_wide(self, expr: int) -> tuple[int, int] | None:
+        """What follows any character beyond ASCII, live or `NOTHING`, and the kinds of characters for which it does.
 
-        None where the form of the expression does not tell that this is the same for all, and that no other bytes
-        beyond ASCII may follow. Raises FuelError.
+        None where the form of the expression does not tell that for a whole kind, or that nothing can follow bytes
+        beyond ASCII that are no characters. Raises FuelError.
         """
         wide = self._wide.of(expr)
         if wide is None or not wide.is_strict:
             return None
-        return wide.rest if self.is_live(wide.rest) else NOTHING
+        return wide.rest if self.is_live(wide.rest) else NOTHING, wide.kinds
 
     @property
     def missing(self) -> list[tuple[ByteSet, int]]:
@@ -680,7 +681,10 @@ class ByteRegexes:
                 wide = self._wide.combined(kind, rest)
                 if wide is None or not wide.is_strict:
                     return self._side_by_side(kind, map(self.ways, rest))
-                return [*self._ascii_ways(expr), *self._wide.ways(wide)]
+                if wide.kinds == KINDS_BEYOND_ASCII:
+                    return [*self._ascii_ways(expr), *self._wide.ways(wide)]
+                told = self._wide.ways(wide)
+                return [*self._side_by_side(kind, map(self.ways, rest), ALL_BYTES & ~wide.leads), *told]
             case 4:
                 ways = self.ways(rest[0])
                 others = ALL_BYTES & ~sum(mask for mask, _ in ways)

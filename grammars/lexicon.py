@@ -26,16 +26,15 @@ from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 from grammars.counted_repeats import UNBOUNDED, UNKNOWN_BOUND, CountedRepeats
 from grammars.far_bounds import FarBounds
 from grammars.loops import Loops
-from grammars.wide_chars import ASCII
+from grammars.wide_chars import leads_of
 
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
 UNCOUNTED: Final = -1
-EAGER, OPEN, BOUNDARY, REST, LEFT, LOOPS, LOOP_MOST, LOOP_REST, WIDE = range(9)
+EAGER, OPEN, BOUNDARY, REST, LEFT, LOOPS, LOOP_MOST, LOOP_REST, WIDE, WIDE_KINDS = range(10)
 """Columns of `Lexicon.facts`."""
 _LEADS: Final = slice(0xC2, 0xF5)
 """The bytes that begin characters beyond ASCII."""
-_SOME_LEAD: Final = 0xC2
 _PLACE_BEHIND: Final = {first_of(mask): place for place, mask in STEPS_BY_PLACE[BETWEEN]}
 _ROOM: Final = 1 << 16
 """Lexemes for which there is room without copying the rows of all, which would take tens of milliseconds."""
@@ -69,8 +68,8 @@ class Lexicon:
         self.rows = _reserved(_ROOM, 256)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet, and the
         lexemes within a character may be `UNKNOWN` in others."""
-        self.facts = np.zeros((64, 9), np.int32)
-        """[capacity, 9] of each lexeme, by the names of the columns:
+        self.facts = np.zeros((64, 10), np.int32)
+        """[capacity, 10] of each lexeme, by the names of the columns:
 
         `EAGER`, the tags of the eager readings that are complete, which ends the lexeme, or `NO_TAGS`; `OPEN`, the tags
         of the open readings that are complete, so that the lexeme may end, or `NO_TAGS`; `BOUNDARY`, 1 where it stands
@@ -78,7 +77,8 @@ class Lexicon:
         such a string can end; `LEFT`, the bound of what it counts (`counted_repeats`); `LOOPS`, kinds of bytes that may
         be read one after the other, none before its row is built; `LOOP_MOST`, of how many characters; `LOOP_REST`, the
         fewest characters that begin before a string can end wherever such bytes have led; `WIDE`, the lexeme after any
-        character beyond ASCII, without a tag that ends it, if no other bytes beyond ASCII may follow; else `UNKNOWN`.
+        character beyond ASCII of `WIDE_KINDS`, without a tag that ends it; `UNKNOWN`, and no kinds, where that is not
+        known.
         """
         self._loops = Loops(arena)
         self._repeats = CountedRepeats(arena)
@@ -125,7 +125,7 @@ class Lexicon:
         self.rows[made] = UNKNOWN
         eager = self.tags(*{reading.tag for reading in ended if reading.eager})
         may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
-        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, left, 0, 0, 0, UNKNOWN
+        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, left, 0, 0, 0, UNKNOWN, 0
         return made
 
     def _family(self, key: tuple[Reading, ...]) -> tuple[tuple[Reading, ...], int]:
@@ -199,14 +199,13 @@ class Lexicon:
     def build(self, lexeme: int) -> None:
         """Fills the row of a lexeme. Raises FuelError."""
         self.build_more(lexeme)
-        if self.rows[lexeme, _SOME_LEAD] == UNKNOWN:
-            self._build_leads(lexeme)
+        self.build_more(lexeme)
 
     def build_more(self, lexeme: int) -> None:
         """Fills the row of a lexeme but for what `WIDE` tells already; or that, where it is begun. Raises FuelError."""
         if self.rows[lexeme, 0] == UNKNOWN:
             self._build_row(lexeme)
-        elif self.rows[lexeme, _SOME_LEAD] == UNKNOWN:
+        elif self.rows[lexeme, _LEADS].min() == UNKNOWN:
             self._build_leads(lexeme)
 
     def _build_row(self, lexeme: int) -> None:
@@ -214,8 +213,9 @@ class Lexicon:
         for reading in self._readings[lexeme]:
             alike.setdefault((reading.expr, reading.place), []).append(reading)
         floor = int(self.facts[lexeme, REST] - self.facts[lexeme, BOUNDARY])
-        wide = self._after_wide(lexeme, alike, floor)
-        regions: list[tuple[ByteSet, list[list[Reading]]]] = [(ALL_BYTES if wide == UNKNOWN else ASCII, [])]
+        wide, kinds = self._after_wide(lexeme, alike, floor)
+        told = leads_of(kinds)
+        regions: list[tuple[ByteSet, list[list[Reading]]]] = [(ALL_BYTES & ~told, [])]
         for (expr, place), readings in alike.items():
             regions = parted(regions, _ways(readings, place, self.arena.edges(expr)), keep_others=True)
         row = np.full(256, DEAD, np.int32)
@@ -225,32 +225,36 @@ class Lexicon:
             if after and (not is_guarded or any(reading.guards for reading in after)):
                 row[bytes_of(mask)] = self.lexeme(after, floor)
         if wide > 0:
-            row[_LEADS] = UNKNOWN
+            row[bytes_of(told)] = UNKNOWN
         self.rows[lexeme] = row
-        self.facts[lexeme, WIDE] = wide
+        self.facts[lexeme, WIDE:] = wide, kinds
         self.facts[lexeme, LOOPS : LOOP_REST + 1] = self._read_on(lexeme)
 
-    def _after_wide(self, lexeme: int, alike: Mapping[tuple[int, int], list[Reading]], floor: int) -> int:
-        """The fact `WIDE` of a lexeme, whose readings are given by expression and place. Raises FuelError."""
-        after = list[Reading]()
+    def _after_wide(self, lexeme: int, alike: Mapping[tuple[int, int], list[Reading]], floor: int) -> tuple[int, int]:
+        """`WIDE` and `WIDE_KINDS` of a lexeme, whose readings are given by expression and place. Raises FuelError."""
+        after, kinds = list[Reading](), KINDS_BEYOND_ASCII
         for (expr, place), readings in alike.items():
-            rest = self.arena.after_wide(expr) if place in (UNCOUNTED, BETWEEN) else None
-            if rest is None:
-                return UNKNOWN
+            found = self.arena.after_wide(expr) if place in (UNCOUNTED, BETWEEN) else None
+            if found is None or not kinds & found[1]:
+                return UNKNOWN, 0
+            rest, kinds = found[0], kinds & found[1]
             if rest != NOTHING:
                 after += [reading._replace(expr=rest) for reading in readings]
         if not after or (self._is_guarded(lexeme) and not any(reading.guards for reading in after)):
-            return DEAD
-        found = self.lexeme(tuple(after), floor)
-        return UNKNOWN if self.facts[found, EAGER] else found
+            return DEAD, kinds
+        made = self.lexeme(tuple(after), floor)
+        return (UNKNOWN, 0) if self.facts[made, EAGER] else (made, kinds)
 
     def _is_guarded(self, lexeme: int) -> bool:
         return any(reading.guards for reading in self._readings[lexeme])
 
     def _build_leads(self, lexeme: int) -> None:
         """Fills in the lexemes within a character."""
+        leads = leads_of(int(self.facts[lexeme, WIDE_KINDS]))
         wide, floor = int(self.facts[lexeme, WIDE]), int(self.facts[lexeme, REST] - self.facts[lexeme, BOUNDARY])
         for mask, missing in self.arena.missing:
+            if not mask & leads:
+                continue
             place = _PLACE_BEHIND[first_of(mask)]
             within = [
                 reading._replace(
@@ -259,7 +263,7 @@ class Lexicon:
                 )
                 for reading in self._readings[wide]
             ]
-            self.rows[lexeme, bytes_of(mask)] = self.lexeme(tuple(within), floor)
+            self.rows[lexeme, bytes_of(mask & leads)] = self.lexeme(tuple(within), floor)
 
     def _read_on(self, lexeme: int) -> tuple[int, int, int]:
         """The facts about what a lexeme can read on and on, in the order of their columns. Raises FuelError.
@@ -274,7 +278,7 @@ class Lexicon:
         returning = ASCII_KINDS & ~int(np.bitwise_or.reduce(KIND_OF, where=self.rows[lexeme] != lexeme))
         if returning & ~kinds:
             if self.facts[lexeme, WIDE] == lexeme:
-                returning |= KINDS_BEYOND_ASCII
+                returning |= int(self.facts[lexeme, WIDE_KINDS])
             elif returning & LETTERS and self.facts[lexeme, WIDE] == UNKNOWN:
                 returning |= beyond_ascii(lambda spans: self._returns(lexeme, spans, lexeme))
             return returning, UNBOUNDED, int(self.facts[lexeme, REST])

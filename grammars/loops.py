@@ -65,7 +65,7 @@ class Loops:
         if found is None:
             loops, none = list(self._of(expr)), Loop(0, UNBOUNDED, expr)
             endless = [loop for loop in loops if loop.most == UNBOUNDED]
-            resting = [loop for loop in loops if loop.within == EMPTY]
+            resting = [loop for loop in loops if self._arena.accepts(loop.within)]
             found = tuple(max(some, key=attrgetter("size"), default=none) for some in (loops, endless, resting))
             self._known[expr] = found
         return found
@@ -79,10 +79,7 @@ class Loops:
         self._arena.spend(1)
         match self._arena.form(expr):
             case Form.REPEAT, body, _, most:
-                kinds, most = self._chars(body), UNBOUNDED if most < 0 else most
-                yield Loop(kinds, most, expr)
-                if self._arena.accepts(expr):
-                    yield Loop(kinds, most, EMPTY)
+                yield Loop(self._chars(body), UNBOUNDED if most < 0 else most, expr)
             case Form.COMPLEMENT, part:
                 yield Loop(ASCII_KINDS | KINDS_BEYOND_ASCII, self._least(part) - 1, EMPTY)
             case Form.UNION, *parts:
@@ -101,7 +98,7 @@ class Loops:
     def _of_chain(self, head: int, tail: int) -> Iterator[Loop]:
         """Of a concatenation, which may be long: any part may be read first before which all may be left out."""
         for _ in range(_MOST_LEFT_OUT):
-            for first in set(self._best(head)):
+            for first in dict.fromkeys(self._best(head)):
                 yield from self._live(first.kinds, first.most, self._arena.concat, (first.within, tail))
             if not self._arena.accepts(head):
                 return

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from grammars.byte_kinds import BROKEN, BYTE, CHILD, HEIGHT, HIGH, KINDS, LOW, OWN, WITH_NODE, decode_byte
+from grammars.byte_kinds import BROKEN, BYTE, CHILD, HEIGHT, HIGH, KIND_OF, KINDS, LOW, OWN, WITH_NODE, decode_byte
 from grammars.counted_repeats import UNBOUNDED
-from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_MOST, LOOP_REST, LOOPS, REST, WIDE
+from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_MOST, LOOP_REST, LOOPS, REST, WIDE, WIDE_KINDS
 from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
 from grammars.words import LABEL, child_of
 
@@ -60,7 +60,7 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                     fewest = min(fewest, _left_after(lexemes, lexeme, nodes[node, HEIGHT] + 1))
                 continue
             byte, within = nodes[node, BYTE], on_within[top]
-            if byte >= 0x80 and (within > 0 or _reads_wide(lexemes, phases, phase, lexeme, extra)):
+            if byte >= 0x80 and (within > 0 or _reads_wide(lexemes, phases, phase, lexeme, extra, byte)):
                 if within == 0:
                     phase, lexeme, extra = _begin_wide(lexemes, phases, phase, lexeme, extra)
                 within, following = decode_byte(within, byte), lexeme
@@ -131,9 +131,11 @@ def _stays(lexemes, phases, phase, lexeme, extra, kinds, height):  # type: ignor
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _reads_wide(lexemes, phases, phase, lexeme, extra):  # type: ignore[no-untyped-def]
-    """Whether it is known where any character beyond ASCII leads from a place."""
-    return lexemes[lexeme, WIDE] > 0 and (phases[phase, ROOT] < 0 or extra < 0)
+def _reads_wide(lexemes, phases, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
+    """Whether it is known where any character beyond ASCII leads from a place that begins with a byte."""
+    if lexemes[lexeme, WIDE] <= 0 or not KIND_OF[byte] & lexemes[lexeme, WIDE_KINDS]:
+        return False
+    return phases[phase, ROOT] < 0 or extra < 0
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -3,17 +3,19 @@
 Hardly a pattern tells é from 日, but where either may stand, seven states and more are read for each state between two
 characters: as many bytes may be missing, in as many ways. So what such a character leaves of an expression is found by
 the form of that, and the states within the character are those of the bytes that are missing, before what is left.
+Characters are told apart by kinds (`byte_kinds`): a dot, which matches no U+2028, makes no difference in all others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache, reduce
+from operator import and_
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from grammars.byte_forms import EMPTY, NOTHING, Form
-from grammars.byte_kinds import CHARS_BEYOND_ASCII
-from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range
+from grammars.byte_kinds import CHARS_BEYOND_ASCII, KIND_OF, KINDS_BEYOND_ASCII
+from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range, byte_set
 
 if TYPE_CHECKING:
     from grammars.byte_regex import ByteRegexes
@@ -24,15 +26,28 @@ _LEADS: Final = byte_range(0xC2, 0xF4)
 
 
 class Wide(NamedTuple):
-    """What any character beyond ASCII leaves of an expression."""
+    """What any character beyond ASCII leaves of an expression, if it is of some kinds."""
 
     rest: int
     """An expression; `NOTHING` where no such character may follow."""
+    kinds: int
+    """At least one."""
     is_strict: bool
-    """Whether bytes beyond ASCII that begin no such character can be followed by nothing."""
+    """Whether no other bytes may follow, but for those of characters of other kinds."""
+
+    @property
+    def leads(self) -> ByteSet:
+        """The bytes that begin characters of the kinds."""
+        return leads_of(self.kinds)
 
 
-_NONE: Final = Wide(NOTHING, is_strict=True)
+@lru_cache(maxsize=1 << 10)
+def leads_of(kinds: int) -> ByteSet:
+    """The bytes that begin characters beyond ASCII of some kinds."""
+    return byte_set(byte for byte in range(0xC2, 0xF5) if KIND_OF[byte] & kinds)
+
+
+_NONE: Final = Wide(NOTHING, KINDS_BEYOND_ASCII, is_strict=True)
 
 
 class WideChars:
@@ -58,7 +73,7 @@ class WideChars:
         return [(mask, rest) for rest, mask in leads.items()]
 
     def of(self, expr: int) -> Wide | None:
-        """As far as the form of an expression tells; None where characters differ. Raises FuelError."""
+        """As far as the form of an expression tells; None where it tells of no kind. Raises FuelError."""
         if self._begins_ascii(expr):
             return _NONE
         if expr not in self._known:
@@ -67,8 +82,9 @@ class WideChars:
         return self._known[expr]
 
     def ways(self, wide: Wide) -> list[tuple[ByteSet, int]]:
-        """What the bytes leave that begin a character, where that is all that may follow beyond ASCII."""
-        return [(mask, self._arena.concat(rest, wide.rest)) for mask, rest in self.missing] if wide.rest else []
+        """What the bytes leave that begin a character of its kinds."""
+        leads = wide.leads if wide.rest else 0
+        return [(mask & leads, self._arena.concat(rest, wide.rest)) for mask, rest in self.missing if mask & leads]
 
     def combined(self, form: int, parts: Sequence[int]) -> Wide | None:
         """The same of a union, an intersection, a complement or one of several."""
@@ -80,16 +96,19 @@ class WideChars:
                 return None
             if wide is not _NONE or form != Form.UNION:
                 found.append(wide)
+        kinds = reduce(and_, (wide.kinds for wide in found), KINDS_BEYOND_ASCII)
+        if not kinds:
+            return None
         rests, are_strict = [wide.rest for wide in found], [wide.is_strict for wide in found]
         match form:
             case Form.UNION:
-                return Wide(arena.union(*rests), all(are_strict))
+                return Wide(arena.union(*rests), kinds, all(are_strict))
             case Form.INTERSECTION:
-                return Wide(arena.intersection(*rests), any(are_strict))
+                return Wide(arena.intersection(*rests), kinds, any(are_strict))
             case Form.ONE:
-                return Wide(arena.exactly_one(*rests), all(are_strict))
+                return Wide(arena.exactly_one(*rests), kinds, all(are_strict))
             case _:
-                return Wide(arena.complement(*rests), is_strict=False)
+                return Wide(arena.complement(*rests), kinds, is_strict=False)
 
     def _find(self, expr: int) -> Wide | None:
         arena = self._arena
@@ -105,11 +124,8 @@ class WideChars:
                 left = arena.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
                 return first._replace(rest=arena.concat(first.rest, left))
             case Form.UNION, *parts if begun := tuple(filter(self._begins_wide, parts)):
-                wide = self._of_tree(begun)
                 others = self.combined(Form.UNION, [part for part in parts if part not in begun])
-                if wide is None or others is None:
-                    return None
-                return Wide(arena.union(wide.rest, others.rest), wide.is_strict and others.is_strict)
+                return _either(arena, self._of_tree(begun), others)
             case Form.FOREIGN, _:
                 return None if any(mask & BEYOND_ASCII for mask, _ in arena.ways(expr)) else _NONE
             case _ if expr == EMPTY:
@@ -125,8 +141,7 @@ class WideChars:
         rest = arena.concat(first.rest, tail)
         if not arena.accepts(head):
             return first._replace(rest=rest)
-        then = self.of(tail)
-        return None if then is None else Wide(arena.union(rest, then.rest), first.is_strict and then.is_strict)
+        return _either(arena, first._replace(rest=rest), self.of(tail))
 
     def _begins_ascii(self, expr: int) -> bool:
         """Whether an expression begins with one byte out of some of ASCII: it may be one of thousands of words."""
@@ -152,15 +167,26 @@ class WideChars:
 
     def _read_tree(self, expr: int) -> Wide | None:
         leads = sum(mask for mask, _ in self._arena.ways(expr))
-        rests, is_strict = set[int](), not leads & BEYOND_ASCII & ~_LEADS
+        kinds, are_strict = dict[int, int](), not leads & BEYOND_ASCII & ~_LEADS
         for spans in CHARS_BEYOND_ASCII:
-            here = expr
-            for i, (low, high) in enumerate(spans):
-                among, ways = byte_range(low, high), self._arena.ways(here)
-                met = {after for mask, after in ways if mask & among}
-                if len(met) > 1 or (met and among & ~sum(mask for mask, _ in ways)):
-                    return None
-                is_strict &= i == 0 or not any(mask & ~among for mask, _ in ways)
-                here = met.pop() if met else NOTHING
-            rests.add(here)
-        return Wide(rests.pop(), is_strict) if len(rests) == 1 else None
+            here: int | None = expr
+            for i, span in enumerate(spans):
+                if here is not None:
+                    among, ways = byte_range(*span), self._arena.ways(here)
+                    met = {after for mask, after in ways if mask & among}
+                    is_told = not met or (len(met) == 1 and not among & ~sum(mask for mask, _ in ways))
+                    is_strict = i == 0 or not any(mask & ~among for mask, _ in ways)
+                    here = (met.pop() if met else NOTHING) if is_told and is_strict else None
+            if here is not None:
+                kinds[here] = kinds.get(here, 0) | int(KIND_OF[spans[0][0]])
+        if not kinds:
+            return None
+        rest = max(kinds, key=lambda each: kinds[each].bit_count())
+        return Wide(rest, kinds[rest], are_strict)
+
+
+def _either(arena: ByteRegexes, one: Wide | None, other: Wide | None) -> Wide | None:
+    """Of a union, by what is known of two parts of it."""
+    if one is None or other is None or not one.kinds & other.kinds:
+        return None
+    return Wide(arena.union(one.rest, other.rest), one.kinds & other.kinds, one.is_strict and other.is_strict)

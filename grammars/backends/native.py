@@ -16,7 +16,7 @@ from grammars.ebnf.network import Network
 from grammars.heap import give_back
 from grammars.json_schema.automaton import SchemaOptions, schema_machine
 from grammars.json_schema.documents import Documents
-from grammars.json_schema.formats import FORMATS
+from grammars.json_schema.formats import EXAMPLES, FORMATS
 from grammars.lazy_view import LazyCursor, LazyTokenView
 from grammars.machine import Machine
 from grammars.machine_cursor import MachineCursor
@@ -52,7 +52,7 @@ _WARM_UP: Final[tuple[tuple[GrammarSpec, bytes], ...]] = (
     ),
     (Ebnf('root ::= "a" root | "b"'), b"ab"),
     (Regex("(?=(a|b){90}$)a{89}|b"), b"b"),
-    *((JsonSchema.of({"type": "string", "format": name}), b'""') for name in FORMATS),
+    *((JsonSchema.of({"type": "string", "format": name}), f'"{EXAMPLES[name]}"'.encode()) for name in FORMATS),
 )
 """Small grammars, and texts that use every part of the engine; and strings of all formats, some of which take long."""
 

@@ -129,6 +129,30 @@ FORMATS: Final = {
 }
 """By name of the format; the others stay annotations. Each is a subset of what its specification allows."""
 
+EXAMPLES: Final = {
+    "date": "2024-02-29",
+    "time": "23:59:60Z",
+    "date-time": "2024-02-29T12:30:00.5+01:00",
+    "duration": "P1Y2M3DT4H5M6S",
+    "uuid": "123e4567-e89b-12d3-a456-426655440000",
+    "email": "ada.l@mail-1.example.org",
+    "hostname": "host-1.example.org",
+    "ipv4": "192.168.0.1",
+    "ipv6": "1:ab::192.168.0.1",
+    "uri": "https://ada:x@example.org:80/a/%20b?c=1#d",
+    "uri-reference": "a/b?c#d",
+    "iri": "https://ada:x@example.org:80/a/%20b?c=1#d",
+    "iri-reference": "a/b?c#d",
+    "uri-template": "http://example.org/{+a,b*}/c",
+    "idn-email": "ada.l@mail-1.example.org",
+    "regex": "^[a-z]+([0-9](_[A-Z])?){2,3}$",
+    "json-pointer": "/a/b~0/0",
+    "relative-json-pointer": "1/a",
+    "byte": "QUJDRA==",
+    "base64": "QUJDRA==",
+}
+"""A text of each format, by which an engine reads it before anybody asks for it."""
+
 MOST_CHARS: Final = {"hostname": 253}
 """Characters of the longest texts of a format, where its expression matches longer ones (RFC 1035, section 2.3.4)."""
 

@@ -75,6 +75,14 @@ TABLE: list[tuple[Any, list[Any], list[Any]]] = [
         [{"x": None, "y": "s"}],
         [{"x": "s"}, {"y": None}],
     ),
+    (
+        {
+            "patternProperties": {"a": {"const": 1}, "b": {"const": 2}, "^(ca|c)$": {"type": "string"}},
+            "properties": {"aa": {"type": "string"}, "bb": {"type": "integer"}},
+        },
+        [{"a": 1, "b": 2, "c": "x", "d": 0, "aaa": 1, "bb": 2}],
+        [{"ab": 1}, {"bda": 2}, {"ca": 1}, {"ca": "x"}, {"c": 1}, {"aa": 1}, {"aa": "x"}, {"bb": 1}],
+    ),
     ({"propertyNames": {"maxLength": 2}}, [{"ab": 1}], [{"abc": 1}]),
     ({"minProperties": 1, "maxProperties": 2}, [{"a": 1}, {"a": 1, "b": 2}], [{}, {"a": 1, "b": 2, "c": 3}]),
     ({"dependentRequired": {"a": ["b"]}}, [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"b": 1}, {}], [{"a": 1}]),

@@ -116,7 +116,23 @@ SCHEMAS: list[Any] = [
     },
     {"type": "array", "items": {"type": "string", "pattern": "^[a-z ]*$"}, "uniqueItems": True},
     {"type": "array", "items": {"type": "string", "pattern": "[a-z][0-9]"}, "uniqueItems": True},
+    {
+        "type": "object",
+        "patternProperties": {"ab": {"const": 1}, "the": {"const": 2}, "[0-9]": {"const": 3}, "^a1$": {"type": "null"}},
+        "properties": {"ab_cd": {"const": 4}, "0": {"const": 3}},
+    },
     {"not": {"type": "string", "pattern": "a"}},
+    {"type": "string", "not": {"pattern": "the"}},
+    {"type": "string", "allOf": [{"not": {"pattern": pattern}} for pattern in ("a.b", "é", "[0-9]{3}")]},
+    {"anyOf": [{"type": "string", "format": name} for name in ("hostname", "ipv6", "ipv4")]},
+    {"type": "string", "anyOf": [{"pattern": "^[a-z]+(-[a-z0-9]+)*$", "maxLength": 40}, {"enum": ["1", "Aé"]}]},
+    {"type": "string", "anyOf": [{"pattern": r"^\\S+(\\s\\S+)*$", "maxLength": 24}, {"pattern": "^ "}]},
+    {"anyOf": [{"type": "string", "maxLength": 30, "pattern": "^[^é]*$"}, {"type": "string", "minLength": 3}]},
+    {
+        "if": {"type": "string", "minLength": 3},
+        "then": {"pattern": "^[^a]*$"},
+        "else": {"type": "string", "pattern": "^[日é]*$"},
+    },
 ]
 
 
@@ -238,3 +254,6 @@ def test_a_lexeme_reads_on_whatever_comes_of_some_kinds_of_characters() -> None:
     assert loops("(?=[^\n]*0)[a-z0-9]*z") == "a0"
     assert loops("(?=[^\n]*0)[a-z]*") == ""
     assert loops("0?[a-z]*") == "a"
+    assert loops(r"(?![^\n]*abc)[^\n]*", 2) == "aZ0 _.é日"
+    assert loops(r"(?![^\n]*(abc|xy))(?![a-z]{4})[^\n]*", 1) == "aZ0 _.é日"
+    assert loops(r"(?![^\n]*abc)[^\n]*z") == "Z0 _.é日"
