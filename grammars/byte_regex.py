@@ -364,10 +364,11 @@ class ByteRegexes:
         edges = self._edges.get(expr)
         if edges is None:
             ways = self.ways(expr)
-            head = self._nodes[expr][1] if self._nodes[expr][0] == _CONCAT and expr != EMPTY else expr
+            head = self._head(expr)
+            self._place_after_wide(head)
             if head in self._placed:
-                for mask, _ in ways:
-                    self._place_after(head, first_of(mask))
+                for byte in (first_of(mask) for mask, _ in ways):
+                    self._place_after(head, bytes((byte,)), self.derivative(head, byte))
             live = tuple(way for way in ways if self.is_live(way[1]))
             edges = self._edges[expr] = ways if len(live) == len(ways) else live
         return edges
@@ -388,6 +389,7 @@ class ByteRegexes:
         wide = self._wide.of(expr)
         if wide is None or not wide.is_strict:
             return None
+        self._place_after_wide(self._head(expr))
         return wide.rest if self.is_live(wide.rest) else NOTHING, wide.kinds
 
     @property
@@ -906,12 +908,23 @@ class ByteRegexes:
             self._placed[expr] = search, tuple(states)
         return self._placed[expr]
 
-    def _place_after(self, expr: int, byte: int) -> None:
-        """Has what follows in a search go on there, and not begin one of its own."""
-        after = self.derivative(expr, byte)
+    def _place_after(self, expr: int, text: bytes, after: int) -> None:
+        """Has what follows a text in a search go on there, and not begin one of its own."""
         if after not in self._placed and self._nodes[after][0] in _COMBINING and self._known_live(after) is None:
             search, states = self._placed[expr]
-            self._placed[after] = search, search.after(states, byte, self)
+            for byte in text:
+                states = search.after(states, byte, self)
+            self._placed[after] = search, states
+
+    def _place_after_wide(self, expr: int) -> None:
+        """The same of the characters beyond ASCII that are read at once."""
+        wide = self._wide.of(expr) if expr in self._placed else None
+        if wide is not None:
+            self._place_after(expr, wide.example, wide.rest)
+
+    def _head(self, expr: int) -> int:
+        """The first part of a concatenation; any other expression as it is."""
+        return self._nodes[expr][1] if self._nodes[expr][0] == _CONCAT and expr != EMPTY else expr
 
     def _add_nodes(self, expr: int, nodes: list[Node], states: dict[int, int], *, is_wanted: bool) -> int:
         """Adds an expression to the nodes of a combination, its operands first; gives its number."""

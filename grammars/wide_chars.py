@@ -40,6 +40,12 @@ class Wide(NamedTuple):
         """The bytes that begin characters of the kinds."""
         return leads_of(self.kinds)
 
+    @property
+    def example(self) -> bytes:
+        """A character of one of the kinds."""
+        spans = next(spans for spans in CHARS_BEYOND_ASCII if KIND_OF[spans[0][0]] & self.kinds)
+        return bytes(low for low, _ in spans)
+
 
 @lru_cache(maxsize=1 << 10)
 def leads_of(kinds: int) -> ByteSet:
