@@ -109,6 +109,7 @@ class ByteRegexes:
         self._ways: dict[int, Ways] = {}
         self._known_ascii_ways: dict[int, Ways] = {}
         self._edges: dict[int, Ways] = {}
+        self._ascii_edges: dict[int, Ways] = {}
         self._derivatives: dict[int, int] = {}
         """Of expressions by the bytes of texts that were looked for, as one number."""
         self._live: dict[int, bool] = {NOTHING: False, EMPTY: True, ALL: True}
@@ -147,6 +148,7 @@ class ByteRegexes:
             (120, self._nodes),
             (400, self._ways),
             (300, self._known_ascii_ways),
+            (100, self._ascii_edges),
             (100, self._edges),
             (100, self._derivatives),
             (50, self._live),
@@ -363,21 +365,30 @@ class ByteRegexes:
         """The states after one more byte, without `NOTHING`."""
         edges = self._edges.get(expr)
         if edges is None:
-            ways = self.ways(expr)
-            head = self._head(expr)
-            self._place_after_wide(head)
-            if head in self._placed:
-                for byte in (first_of(mask) for mask, _ in ways):
-                    self._place_after(head, bytes((byte,)), self.derivative(head, byte))
-            live = tuple(way for way in ways if self.is_live(way[1]))
-            edges = self._edges[expr] = ways if len(live) == len(ways) else live
+            edges = self._edges[expr] = self._live_ways(expr, self.ways(expr))
         return edges
+
+    def ascii_edges(self, expr: int) -> Ways:
+        """The states after one more byte of ASCII, and maybe those after others."""
+        edges = self._edges.get(expr) or self._ascii_edges.get(expr)
+        if edges is None:
+            edges = self._ascii_edges[expr] = self._live_ways(expr, self._ascii_ways(expr))
+        return edges
+
+    def _live_ways(self, expr: int, ways: Ways) -> Ways:
+        head = self._head(expr)
+        self._place_after_wide(head)
+        if head in self._placed:
+            for byte in (first_of(mask) for mask, _ in ways):
+                self._place_after(head, bytes((byte,)), self.derivative(head, byte))
+        live = tuple(way for way in ways if self.is_live(way[1]))
+        return ways if len(live) == len(ways) else live
 
     def ways(self, expr: int) -> Ways:
         """The derivatives of an expression but for `NOTHING`."""
         ways = self._ways.get(expr)
         if ways is None:
-            ways = self._ways[expr] = _merged(self._new_ways(expr))
+            ways = self._ways[expr] = _merged(self._new_ways(expr, self.ways, ALL_BYTES))
         return ways
 
     def after_wide(self, expr: int) -> tuple[int, int] | None:
@@ -666,8 +677,18 @@ class ByteRegexes:
             begin = end
         return self.union(*parts)
 
-    def _new_ways(self, expr: int) -> Iterable[tuple[ByteSet, int]]:
-        """The derivatives by the bytes of disjoint sets; an expression may be there more than once, `NOTHING` too."""
+    def _ascii_ways(self, expr: int) -> Ways:
+        """The derivatives by the bytes of ASCII, and maybe by others."""
+        ways = self._ways.get(expr) or self._known_ascii_ways.get(expr)
+        if ways is None:
+            ways = self._known_ascii_ways[expr] = _merged(self._new_ways(expr, self._ascii_ways, ASCII))
+        return ways
+
+    def _new_ways(self, expr: int, of_part: Callable[[int], Ways], among: ByteSet) -> Iterable[tuple[ByteSet, int]]:
+        """The derivatives by some bytes at least, given those of parts by them.
+
+        The sets of bytes are disjoint; an expression may be there more than once, `NOTHING` too.
+        """
         self.spend(1)
         kind, *rest = self._nodes[expr]
         match kind:
@@ -677,19 +698,19 @@ class ByteRegexes:
                 return [(rest[0], EMPTY)]
             case 1:
                 head, tail = rest
-                first = [(mask, self._append(after, tail)) for mask, after in self.ways(head)]
-                return self._side_by_side(_UNION, [first, self.ways(tail)]) if self._nullable[head] else first
+                first = [(mask, self._append(after, tail)) for mask, after in of_part(head)]
+                return self._side_by_side(_UNION, [first, of_part(tail)], among) if self._nullable[head] else first
             case 2 | 3 | 7:
-                wide = self._wide.combined(kind, rest)
+                wide = self._wide.combined(kind, rest) if among == ALL_BYTES else None
                 if wide is None or not wide.is_strict:
-                    return self._side_by_side(kind, map(self.ways, rest))
-                if wide.kinds == KINDS_BEYOND_ASCII:
-                    return [*self._ascii_ways(expr), *self._wide.ways(wide)]
+                    return self._side_by_side(kind, map(of_part, rest), among)
                 told = self._wide.ways(wide)
-                return [*self._side_by_side(kind, map(self.ways, rest), ALL_BYTES & ~wide.leads), *told]
+                if wide.kinds == KINDS_BEYOND_ASCII:
+                    return [*self._ascii_ways(expr), *told]
+                return [*self._side_by_side(kind, map(of_part, rest), ALL_BYTES & ~wide.leads), *told]
             case 4:
-                ways = self.ways(rest[0])
-                others = ALL_BYTES & ~sum(mask for mask, _ in ways)
+                ways = of_part(rest[0])
+                others = among & ~sum(mask for mask, _ in ways)
                 return [*((mask, self.complement(after)) for mask, after in ways), (others, ALL)]
             case 6:
                 automaton, state = self._foreign_states[rest[0]]
@@ -698,27 +719,10 @@ class ByteRegexes:
             case _:
                 body, least, most = rest
                 left = self.repeat(body, max(0, least - 1), None if most < 0 else most - 1)
-                return [(mask, self._append(after, left)) for mask, after in self.ways(body)]
-
-    def _ascii_ways(self, expr: int) -> Sequence[tuple[ByteSet, int]]:
-        """The derivatives by the bytes of ASCII, and maybe by others."""
-        known = self._ways.get(expr) or self._known_ascii_ways.get(expr)
-        if known is not None:
-            return known
-        kind, *rest = self._nodes[expr]
-        if kind == _NOT:
-            ways = self._ascii_ways(rest[0])
-            others = ASCII & ~sum(mask for mask, _ in ways)
-            known = *((mask & ASCII, self.complement(after)) for mask, after in ways if mask & ASCII), (others, ALL)
-        elif kind in _COMBINING:
-            known = tuple(self._side_by_side(kind, map(self._ascii_ways, rest), ASCII))
-        else:
-            return self.ways(expr)
-        self._known_ascii_ways[expr] = known
-        return known
+                return [(mask, self._append(after, left)) for mask, after in of_part(body)]
 
     def _side_by_side(
-        self, kind: int, parts: Iterable[Sequence[tuple[ByteSet, int]]], among: ByteSet = ALL_BYTES
+        self, kind: int, parts: Iterable[Sequence[tuple[ByteSet, int]]], among: ByteSet
     ) -> list[tuple[ByteSet, int]]:
         """The derivatives of a union, an intersection or one of several by some bytes, given those of its parts."""
         regions: list[tuple[ByteSet, list[int]]] = [(among, [])]

@@ -216,8 +216,9 @@ class Lexicon:
         wide, kinds = self._after_wide(lexeme, alike, floor)
         told = leads_of(kinds)
         regions: list[tuple[ByteSet, list[list[Reading]]]] = [(ALL_BYTES & ~told, [])]
+        edges = self.arena.ascii_edges if kinds == KINDS_BEYOND_ASCII else self.arena.edges
         for (expr, place), readings in alike.items():
-            regions = parted(regions, _ways(readings, place, self.arena.edges(expr)), keep_others=True)
+            regions = parted(regions, _ways(readings, place, edges(expr)), keep_others=True)
         row = np.full(256, DEAD, np.int32)
         is_guarded = self._is_guarded(lexeme)
         for mask, left in regions:
