@@ -341,7 +341,7 @@ class ByteRegexes:
 
     def derivative(self, expr: int, byte: int) -> int:
         """What may follow `byte` in a match of `expr`. Not yet cut where nothing can match any more: see `step`."""
-        ways = self._ascii_ways(expr) if byte < 0x80 else self.ways(expr)
+        ways = self.ways(expr) if byte >= 0x80 or self._positive[expr] else self._ascii_ways(expr)
         return next((target for mask, target in ways if mask >> byte & 1), NOTHING)
 
     def run(self, expr: int, text: bytes) -> int:
