@@ -110,11 +110,12 @@ class Native:
         )
         NativeBackend(vocabulary, 1, _DEADLINE_S, 1 << 30).warm()  # has Numba load all kernels
         self._workshop = Workshop(vocabulary, "any")
-        if reading.assert_format and not always_fresh:
-            self._read_formats()
+        self._read_formats()
 
     def _read_formats(self) -> None:
-        """As a server does when it starts."""
+        """As a server does when it starts, and before a workshop is full."""
+        if not self._reading.assert_format or self._always_fresh:
+            return
         from grammars.json_schema.formats import EXAMPLES
 
         for name, text in EXAMPLES.items():
@@ -128,6 +129,7 @@ class Native:
 
         if self._always_fresh or self._workshop.is_full:
             self._workshop = Workshop(self._vocabulary, "any")
+            self._read_formats()
 
     def compile(self, schema: str) -> Compiled:
         from grammars.json_schema.automaton import schema_machine

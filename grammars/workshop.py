@@ -26,6 +26,7 @@ COMPILE_FUEL: Final = 4_000_000
 """Steps that compiling may take."""
 _MOST_BYTES: Final = 64 << 20
 """What the grammars of one workshop may share; it lives as long as any of them."""
+_NEARLY: Final = 0.75
 
 
 class Workshop:
@@ -67,6 +68,11 @@ class Workshop:
     def is_full(self) -> bool:
         """Whether grammars to come should begin another one."""
         return self.nbytes > _MOST_BYTES
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether it is time to prepare another one."""
+        return self.nbytes > _NEARLY * _MOST_BYTES
 
     @property
     def nbytes(self) -> int:

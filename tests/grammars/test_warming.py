@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from grammar_cases import byte_vocabulary, walk
@@ -16,6 +17,7 @@ from numba.core.registry import CPUDispatcher
 from grammars.backends.native import NativeBackend
 from grammars.spec import Ebnf, GrammarSpec, JsonSchema, Regex, StructuralTag
 from grammars.vocabulary import Vocabulary
+from grammars.workshop import Workshop
 
 DISTINCT = {"type": "array", "uniqueItems": True, "items": {"type": ["string", "integer"]}, "maxItems": 9}
 MIXED = {
@@ -103,6 +105,36 @@ def test_a_grammar_that_comes_while_kernels_are_compiled_waits_and_is_not_refuse
     for thread in (warming, asking):
         thread.join()
     assert compiled.is_set()
+
+
+def test_no_grammar_waits_for_another_workshop(monkeypatch: pytest.MonkeyPatch) -> None:
+    makers, make, vocabulary = list[threading.Thread](), Workshop.__init__, byte_vocabulary()
+
+    def noted(*args: Any) -> None:
+        makers.append(threading.current_thread())
+        make(*args)
+
+    monkeypatch.setattr(Workshop, "__init__", noted)
+    backend = NativeBackend(vocabulary, 1, 30, 1 << 30)
+    backend.warm()
+    email = JsonSchema('{"type": "string", "format": "email"}')
+    first = backend.compile(email, "error", 30)._workshop
+    assert first is not None
+    monkeypatch.setattr("grammars.workshop._MOST_BYTES", int(1.2 * first.nbytes))
+    backend.compile(email, "error", 30)
+    preparing = makers[-1]
+    assert preparing is not threading.current_thread()
+    preparing.join(30)
+    grammar = backend.compile(email, "error", 30)
+    workshop = grammar._workshop
+    assert workshop is not None
+    assert workshop is not first
+    num_built, cursor = len(workshop.lexis.lexicon), grammar.cursor()
+    for byte in b'"grace@host-2.example.org"':
+        cursor.mask_row()
+        assert cursor.advance(vocabulary.byte_ids[byte])
+    assert len(workshop.lexis.lexicon) == num_built  # for another text of the format was read before
+    assert makers == [threading.current_thread(), preparing]
 
 
 if __name__ == "__main__":
