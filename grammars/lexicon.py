@@ -198,8 +198,8 @@ class Lexicon:
 
     def build(self, lexeme: int) -> None:
         """Fills the row of a lexeme. Raises FuelError."""
-        self.build_more(lexeme)
-        self.build_more(lexeme)
+        for _ in range(2):
+            self.build_more(lexeme)
 
     def build_more(self, lexeme: int) -> None:
         """Fills the row of a lexeme but for what `WIDE` tells already; or that, where it is begun. Raises FuelError."""
