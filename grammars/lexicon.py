@@ -31,10 +31,11 @@ from grammars.wide_chars import leads_of
 UNKNOWN: Final = -1
 """In tables: not asked for yet."""
 UNCOUNTED: Final = -1
-EAGER, OPEN, BOUNDARY, REST, LEFT, LOOPS, LOOP_MOST, LOOP_REST, WIDE, WIDE_KINDS = range(10)
+EAGER, OPEN, BOUNDARY, REST, LEFT, LOOPS, LOOP_MOST, LOOP_REST, WIDE, WIDE_KINDS, DENSE = range(11)
 """Columns of `Lexicon.facts`."""
 _LEADS: Final = slice(0xC2, 0xF5)
 """The bytes that begin characters beyond ASCII."""
+_MOST_SPARSE: Final = 64
 _PLACE_BEHIND: Final = {first_of(mask): place for place, mask in STEPS_BY_PLACE[BETWEEN]}
 _ROOM: Final = 1 << 16
 """Lexemes for which there is room without copying the rows of all, which would take tens of milliseconds."""
@@ -68,8 +69,8 @@ class Lexicon:
         self.rows = _reserved(_ROOM, 256)
         """[capacity, 256] lexeme after a byte, `DEAD` for none; a row of `UNKNOWN` is not built yet, and the
         lexemes within a character may be `UNKNOWN` in others."""
-        self.facts = np.zeros((64, 10), np.int32)
-        """[capacity, 10] of each lexeme, by the names of the columns:
+        self.facts = np.zeros((64, 11), np.int32)
+        """[capacity, 11] of each lexeme, by the names of the columns:
 
         `EAGER`, the tags of the eager readings that are complete, which ends the lexeme, or `NO_TAGS`; `OPEN`, the tags
         of the open readings that are complete, so that the lexeme may end, or `NO_TAGS`; `BOUNDARY`, 1 where it stands
@@ -78,7 +79,7 @@ class Lexicon:
         be read one after the other, none before its row is built; `LOOP_MOST`, of how many characters; `LOOP_REST`, the
         fewest characters that begin before a string can end wherever such bytes have led; `WIDE`, the lexeme after any
         character beyond ASCII of `WIDE_KINDS`, without a tag that ends it; `UNKNOWN`, and no kinds, where that is not
-        known.
+        known; `DENSE`, 1 where most bytes of ASCII may follow, none before its row is built.
         """
         self._loops = Loops(arena)
         self._repeats = CountedRepeats(arena)
@@ -125,7 +126,7 @@ class Lexicon:
         self.rows[made] = UNKNOWN
         eager = self.tags(*{reading.tag for reading in ended if reading.eager})
         may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
-        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, left, 0, 0, 0, UNKNOWN, 0
+        self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, left, 0, 0, 0, UNKNOWN, 0, 0
         return made
 
     def _family(self, key: tuple[Reading, ...]) -> tuple[tuple[Reading, ...], int]:
@@ -152,6 +153,10 @@ class Lexicon:
     def may_end_with(self, lexeme: int) -> int:
         """The tags with which a lexeme may end here, or `NO_TAGS`."""
         return int(self.facts[lexeme, OPEN])
+
+    def is_dense(self, lexeme: int) -> bool:
+        """Whether most bytes of ASCII are known to follow a lexeme."""
+        return bool(self.facts[lexeme, DENSE])
 
     def is_boundary(self, lexeme: int) -> bool:
         """Whether a lexeme stands between two characters that are counted."""
@@ -228,7 +233,7 @@ class Lexicon:
         if wide > 0:
             row[bytes_of(told)] = UNKNOWN
         self.rows[lexeme] = row
-        self.facts[lexeme, WIDE:] = wide, kinds
+        self.facts[lexeme, WIDE:] = wide, kinds, np.count_nonzero(row[:0x80]) > _MOST_SPARSE
         self.facts[lexeme, LOOPS : LOOP_REST + 1] = self._read_on(lexeme)
 
     def _after_wide(self, lexeme: int, alike: Mapping[tuple[int, int], list[Reading]], floor: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from grammars.lexicon import NO_TAGS, Lexicon
 from grammars.machine import LABEL_SHIFT, NO_PHASE, Machine, Place, Tables
 from grammars.mask_rows import MaskRows
 from grammars.trie import TokenTrie, find
+from grammars.trie_sweeps import sweep
 from grammars.trie_walks import bound, explore, meet, set_ends, walk
 from grammars.vocabulary import Vocabulary
 from grammars.words import NO_NODE
@@ -234,6 +235,9 @@ class TokenMasks:
         subtrees, furthest, fewest = self.vocabulary.subtrees, 0, UNBOUNDED
         start = work.places[0, 0] if len(work.places) else 0
         while len(work.parts):
+            if self.machine.lexicon.is_dense(int(work.places[0, 1])):
+                parts, least = sweep(self.machine.tables(), row, work, start, subtrees, self.vocabulary.text_order)
+                work, fewest = _Work(*parts), min(fewest, least)
             left, lacking, reach, least = walk(self.machine.tables(), row, work, start, *subtrees)
             work, furthest, fewest = _Work(*left), max(furthest, reach), min(fewest, least)
             for lack in set(map(tuple, lacking.tolist())):

@@ -38,13 +38,13 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
         phase, lexeme, extra = all_places[k]
         node, end, above = all_parts[k]
         top = 0
-        if above > 0 and _stays(lexemes, phases, phase, lexeme, extra, nodes[above, KINDS], nodes[above, HEIGHT]):
-            _set_tokens(row, token_ids, nodes[above, OWN], nodes[above, HIGH])
+        if above > 0 and stays(lexemes, phases, phase, lexeme, extra, nodes[above, KINDS], nodes[above, HEIGHT]):
+            set_tokens(row, token_ids, nodes[above, OWN], nodes[above, HIGH])
             if phase == start:
                 reach = max(reach, extra + nodes[above, HEIGHT] + lexemes[lexeme, LOOP_REST])
-                fewest = min(fewest, _left_after(lexemes, lexeme, nodes[above, HEIGHT]))
+                fewest = min(fewest, left_after(lexemes, lexeme, nodes[above, HEIGHT]))
             continue
-        on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, _is_plain(phases, phase, extra)
+        on_node[0], on_end[0], on_above[0], on_plain[0] = node, end, above, is_plain(phases, phase, extra)
         on_place[0, 0], on_place[0, 1], on_place[0, 2], on_within[0] = phase, lexeme, extra, 0
         while top >= 0:
             node = on_node[top]
@@ -53,11 +53,11 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                 continue
             on_node[top] += 1
             phase, lexeme, extra = on_place[top]
-            if _stays(lexemes, phases, phase, lexeme, extra, nodes[node, WITH_NODE], nodes[node, HEIGHT] + 1):
-                _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
+            if stays(lexemes, phases, phase, lexeme, extra, nodes[node, WITH_NODE], nodes[node, HEIGHT] + 1):
+                set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 if phase == start:
                     reach = max(reach, extra + nodes[node, HEIGHT] + 1 + lexemes[lexeme, LOOP_REST])
-                    fewest = min(fewest, _left_after(lexemes, lexeme, nodes[node, HEIGHT] + 1))
+                    fewest = min(fewest, left_after(lexemes, lexeme, nodes[node, HEIGHT] + 1))
                 continue
             byte, within = nodes[node, BYTE], on_within[top]
             if byte >= 0x80 and (within > 0 or _reads_wide(lexemes, phases, phase, lexeme, extra, byte)):
@@ -93,27 +93,27 @@ def walk(t, row, work, start, nodes, token_ids, max_depth):  # type: ignore[no-u
                     lacking[num_lacking, 0], lacking[num_lacking, 1] = lexeme, extra
                     num_lacking += 1
                 continue
-            stays = _stays(lexemes, phases, phase, lexeme, extra, nodes[node, KINDS], nodes[node, HEIGHT])
+            is_read = stays(lexemes, phases, phase, lexeme, extra, nodes[node, KINDS], nodes[node, HEIGHT])
             if phase == start:
                 reach = max(reach, extra + lexemes[lexeme, REST])
                 fewest = min(fewest, lexemes[lexeme, LEFT])
-                if stays:
+                if is_read:
                     reach = max(reach, extra + nodes[node, HEIGHT] + lexemes[lexeme, LOOP_REST])
-                    fewest = min(fewest, _left_after(lexemes, lexeme, nodes[node, HEIGHT]))
-            if stays:
-                _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
+                    fewest = min(fewest, left_after(lexemes, lexeme, nodes[node, HEIGHT]))
+            if is_read:
+                set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                 continue
-            _set_tokens(row, token_ids, nodes[node, LOW], nodes[node, OWN])
+            set_tokens(row, token_ids, nodes[node, LOW], nodes[node, OWN])
             if nodes[node, CHILD] < nodes[node + 1, CHILD]:
                 top += 1
                 on_node[top], on_end[top], on_above[top] = nodes[node, CHILD], nodes[node + 1, CHILD], node
                 on_place[top, 0], on_place[top, 1], on_place[top, 2] = phase, lexeme, extra
-                on_plain[top], on_within[top] = _is_plain(phases, phase, extra), within
+                on_plain[top], on_within[top] = is_plain(phases, phase, extra), within
     return (left[:num_left], places[:num_left]), lacking[:num_lacking], reach, fewest
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_plain(phases, phase, extra):  # type: ignore[no-untyped-def]
+def is_plain(phases, phase, extra):  # type: ignore[no-untyped-def]
     """Whether all that a byte can change at a place is the lexeme, as long as that does not end."""
     if phases[phase, ROOT] >= 0:
         return extra < 0
@@ -121,7 +121,7 @@ def _is_plain(phases, phase, extra):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _stays(lexemes, phases, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
+def stays(lexemes, phases, phase, lexeme, extra, kinds, height):  # type: ignore[no-untyped-def]
     """Whether a place's lexeme can read on whatever bytes of some kinds are read, at most so many."""
     if kinds & ~lexemes[lexeme, LOOPS] or height > lexemes[lexeme, LOOP_MOST]:
         return False
@@ -151,7 +151,7 @@ def _begin_wide(lexemes, phases, phase, lexeme, extra):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _left_after(lexemes, lexeme, height):  # type: ignore[no-untyped-def]
+def left_after(lexemes, lexeme, height):  # type: ignore[no-untyped-def]
     """The least bound of what a lexeme counts after so many bytes of its loop."""
     return lexemes[lexeme, LEFT] - (height if lexemes[lexeme, LOOP_MOST] < UNBOUNDED else 0)
 
@@ -181,7 +181,7 @@ def explore(  # type: ignore[no-untyped-def]
             num_ends += 1
             continue
         begun += facts[here, BOUNDARY]
-        _set_tokens(inside, token_ids, low[node], own[node])
+        set_tokens(inside, token_ids, low[node], own[node])
         for i in range(low[node], own[node]):
             num_chars[token_ids[i]] = begun
         if child[node] < child[node + 1]:
@@ -231,11 +231,11 @@ def bound(row, num_chars, most):  # type: ignore[no-untyped-def]
 def set_ends(row, nodes, low, own, token_ids):  # type: ignore[no-untyped-def]
     """Sets the bits of the tokens that end at some nodes."""
     for node in nodes:
-        _set_tokens(row, token_ids, low[node], own[node])
+        set_tokens(row, token_ids, low[node], own[node])
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _set_tokens(row, token_ids, begin, end):  # type: ignore[no-untyped-def]
+def set_tokens(row, token_ids, begin, end):  # type: ignore[no-untyped-def]
     """Sets the bits of some tokens, by their place in the order of the trie."""
     for i in range(begin, end):
         token = token_ids[i]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from grammars.byte_kinds import Subtrees
     from grammars.trie import TokenTrie
+    from grammars.trie_sweeps import TextOrder
 
 _BYTE_PIECE: Final = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -86,6 +87,13 @@ class Vocabulary:
         return Subtrees.of(self.trie)
 
     @cached_property
+    def text_order(self) -> TextOrder:
+        """Of `trie`."""
+        from grammars.trie_sweeps import TextOrder
+
+        return TextOrder.of(self.trie, self.size)
+
+    @cached_property
     def byte_ids(self) -> dict[int, int]:
         """By byte, a token that is nothing else."""
         return {token[0]: i for i, token in enumerate(self.tokens) if len(token) == 1}
@@ -131,7 +139,7 @@ class Vocabulary:
 
     def prepare(self) -> None:
         """Finds out at once what otherwise is found out when first asked for, which may be in the midst of a text."""
-        _ = self.subtrees, self.byte_ids, self.texts_with_two_quotes, self.with_four_quotes
+        _ = self.subtrees, self.text_order, self.byte_ids, self.texts_with_two_quotes, self.with_four_quotes
         _ = self.with_inner_quote, self.end_row
 
     @classmethod

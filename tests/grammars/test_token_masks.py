@@ -23,6 +23,7 @@ from grammars.machine import Machine
 from grammars.regex_language import RegexLanguage
 from grammars.token_masks import TokenMasks
 from grammars.trie import TokenTrie
+from grammars.trie_sweeps import TextOrder
 from grammars.utf8 import Utf8
 from grammars.vocabulary import Vocabulary
 
@@ -185,6 +186,22 @@ def test_subtrees_tell_which_kinds_of_characters_are_below(tokens: list[bytes]) 
         if text:
             from_here = [text[-1:] + rest for rest in rests]
             assert subtrees.nodes[node, WITH_NODE] == kinds_of(text[:-1], from_here)
+
+
+@given(st.lists(TEXT | st.binary(max_size=4), max_size=12))
+def test_in_the_order_of_texts_all_that_is_below_a_node_stands_behind_it(tokens: list[bytes]) -> None:
+    trie = TokenTrie.of(tokens)
+    order = TextOrder.of(trie, len(tokens))
+    texts = [b""]
+    for node, read, depth, _, _ in order.steps[1:].tolist():
+        assert read == trie.byte[node]
+        texts.append(next(text for text in reversed(texts) if len(text) == depth - 1) + bytes([read]))
+    assert texts == sorted({token[:end] for token in tokens for end in range(len(token) + 1)} | {b""})
+    for place, (node, _, _, behind, token) in enumerate(order.steps.tolist()):
+        assert order.place_of[node] == place
+        assert texts[place:behind] == [text for text in texts if text.startswith(texts[place])]
+        ending = [i for i, each in enumerate(tokens) if each and each == texts[place]]
+        assert token == (-1 if len(ending) > 1 else ending[0] if ending else len(tokens))
 
 
 def kinds_of(text: bytes, rests: list[bytes]) -> int:
