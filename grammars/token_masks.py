@@ -232,12 +232,12 @@ class TokenMasks:
 
     def _walk(self, row: Row, work: _Work) -> _Reach:
         """Sets the bits of the tokens in some parts of the trie."""
-        subtrees, furthest, fewest = self.vocabulary.subtrees, 0, UNBOUNDED
-        start = work.places[0, 0] if len(work.places) else 0
+        subtrees, order = self.vocabulary.subtrees, self.vocabulary.text_order
+        start, furthest, fewest = work.places[0, 0] if len(work.places) else 0, 0, UNBOUNDED
         while len(work.parts):
             if self.machine.lexicon.is_dense(int(work.places[0, 1])):
-                parts, least = sweep(self.machine.tables(), row, work, start, subtrees, self.vocabulary.text_order)
-                work, fewest = _Work(*parts), min(fewest, least)
+                left, reach, least = sweep(self.machine.tables(), row, work, start, subtrees, order)
+                work, furthest, fewest = _Work(*left), max(furthest, reach), min(fewest, least)
             left, lacking, reach, least = walk(self.machine.tables(), row, work, start, *subtrees)
             work, furthest, fewest = _Work(*left), max(furthest, reach), min(fewest, least)
             for lack in set(map(tuple, lacking.tolist())):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from grammars.byte_kinds import BROKEN, CHILD, HEIGHT, HIGH, KIND_OF, LOW, OWN, WITH_NODE, decode_byte
 from grammars.counted_repeats import UNBOUNDED
-from grammars.lexicon import DENSE, EAGER, LEFT, LOOPS, OPEN, WIDE, WIDE_KINDS
+from grammars.lexicon import BOUNDARY, DENSE, EAGER, LEFT, LOOP_REST, LOOPS, OPEN, REST, WIDE, WIDE_KINDS
+from grammars.machine import LEAST, MOST, ROOT
 from grammars.trie import TokenTrie
 from grammars.trie_walks import is_plain, left_after, set_tokens, stays
 
@@ -73,21 +74,21 @@ def _ordered(byte, child, low, own, token_ids, num_ids):  # type: ignore[no-unty
 def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
     """Sets the bits of the tokens in parts of the trie that are read in lexemes that are dense, and in others later.
 
-    The first four arguments are as in `walk`. Returns the parts that are left for it, and the least bound that was met
-    in the phase `start` of what lexemes count.
+    The first four arguments are as in `walk`. Returns the parts that are left for it, and what it returns last: of how
+    many characters a string must be allowed to be, and the least bound that was met.
     """
     rows, lexemes, phases, all_parts, all_places = t.rows, t.lexemes, t.phases, work.parts, work.places
     nodes, token_ids, steps, place_of = subtrees.nodes, subtrees.token_ids, order.steps, order.place_of
     found = np.zeros(order.num_ids // 32 + 1, np.uint32)  # with a bit for no token
     on_lexeme, on_within = np.empty(subtrees.max_depth + 1, np.int32), np.empty(subtrees.max_depth + 1, np.int32)
-    on_step = np.empty(subtrees.max_depth + 1, np.int32)
+    on_step, on_extra = np.empty(subtrees.max_depth + 1, np.int32), np.empty(subtrees.max_depth + 1, np.int64)
     left, places, num_left = np.empty((64, 3), np.int32), np.empty((64, 3), np.int64), 0
-    fewest = np.int64(UNBOUNDED)
+    reach, fewest = np.int64(0), np.int64(UNBOUNDED)
     for k in range(len(all_parts)):
         first, end, above = all_parts[k, 0], all_parts[k, 1], all_parts[k, 2]
         phase, lexeme, extra = all_places[k, 0], all_places[k, 1], all_places[k, 2]
-        is_swept = first < end and lexemes[lexeme, DENSE] and is_plain(phases, phase, extra)
-        if not is_swept:
+        is_counted, most, least = not is_plain(phases, phase, extra), phases[phase, MOST], phases[phase, LEAST]
+        if first == end or not lexemes[lexeme, DENSE] or (is_counted and phases[phase, ROOT] >= 0):
             left, places = _with_room(left, places, num_left)
             left[num_left, 0], left[num_left, 1], left[num_left, 2] = first, end, above
             places[num_left, 0], places[num_left, 1], places[num_left, 2] = phase, lexeme, extra
@@ -95,15 +96,17 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
             continue
         step, stop = place_of[first], steps[place_of[end - 1], BEHIND]
         around = steps[step, DEPTH] - 1
-        on_lexeme[0], on_within[0] = lexeme, 0
+        on_lexeme[0], on_within[0], on_extra[0] = lexeme, 0, extra
         while step < stop:
             depth = steps[step, DEPTH] - around
-            here, within, byte = on_lexeme[depth - 1], on_within[depth - 1], steps[step, READ]
+            here, within, extra = on_lexeme[depth - 1], on_within[depth - 1], on_extra[depth - 1]
+            byte, is_begun = steps[step, READ], within > 0
             if lexemes[here, LOOPS] and within == 0:
                 node = steps[step, NODE]
                 if stays(lexemes, phases, phase, here, extra, nodes[node, WITH_NODE], nodes[node, HEIGHT] + 1):
                     set_tokens(row, token_ids, nodes[node, LOW], nodes[node, HIGH])
                     if phase == start:
+                        reach = max(reach, extra + nodes[node, HEIGHT] + 1 + lexemes[here, LOOP_REST])
                         fewest = min(fewest, left_after(lexemes, here, nodes[node, HEIGHT] + 1))
                     step = steps[step, BEHIND]
                     continue
@@ -136,8 +139,16 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
                         left[num_left, 2] = siblings_above
                 num_left += 1
                 continue
-            on_lexeme[depth], on_within[depth], on_step[depth] = following, within, step
+            if is_counted and not is_begun:
+                if most >= 0 or extra < least:
+                    extra += lexemes[here, BOUNDARY]
+                if most >= 0 and extra + lexemes[following, REST] > most:
+                    reach = max(reach, most + 1) if phase == start else reach
+                    step = steps[step, BEHIND]
+                    continue
+            on_lexeme[depth], on_within[depth], on_step[depth], on_extra[depth] = following, within, step, extra
             if phase == start:
+                reach = max(reach, extra + lexemes[following, REST])
                 fewest = min(fewest, lexemes[following, LEFT])
             token = steps[step, TOKEN]
             if token >= 0:
@@ -150,7 +161,7 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
         found[order.num_ids >> 5] &= (np.uint32(1) << np.uint32(order.num_ids & 31)) - np.uint32(1)
     for word in range(len(row)):
         row[word] |= found[word]
-    return (left[:num_left], places[:num_left]), fewest
+    return (left[:num_left], places[:num_left]), reach, fewest
 
 
 @njit(cache=True, nogil=True, inline="always")
