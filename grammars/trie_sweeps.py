@@ -85,12 +85,12 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
     left, places, num_left = np.empty((64, 3), np.int32), np.empty((64, 3), np.int64), 0
     reach, fewest = np.int64(0), np.int64(UNBOUNDED)
     for k in range(len(all_parts)):
-        first, end, above = all_parts[k, 0], all_parts[k, 1], all_parts[k, 2]
+        first, end = all_parts[k, 0], all_parts[k, 1]
         phase, lexeme, extra = all_places[k, 0], all_places[k, 1], all_places[k, 2]
         is_counted, most, least = not is_plain(phases, phase, extra), phases[phase, MOST], phases[phase, LEAST]
         if first == end or not lexemes[lexeme, DENSE] or (is_counted and phases[phase, ROOT] >= 0):
             left, places = _with_room(left, places, num_left)
-            left[num_left, 0], left[num_left, 1], left[num_left, 2] = first, end, above
+            left[num_left, 0], left[num_left, 1], left[num_left, 2] = first, end, all_parts[k, 2]
             places[num_left, 0], places[num_left, 1], places[num_left, 2] = phase, lexeme, extra
             num_left += 1
             continue
@@ -113,11 +113,10 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
             if within > 0:
                 within, following = decode_byte(within, byte), here
                 is_dead = within == BROKEN
-            elif KIND_OF[byte] & lexemes[here, WIDE_KINDS]:
-                within, following = decode_byte(0, byte), lexemes[here, WIDE]
-                is_dead = following == 0
             else:
                 following = rows[here, byte]
+                if KIND_OF[byte] & lexemes[here, WIDE_KINDS]:
+                    within, following = decode_byte(0, byte), lexemes[here, WIDE]
                 is_dead = following == 0 and lexemes[here, OPEN] == 0
             if is_dead:
                 step = steps[step, BEHIND]
@@ -129,14 +128,9 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
                 places[num_left, 0], places[num_left, 1], places[num_left, 2] = phase, here, extra
                 step = steps[step, BEHIND]
                 if rows[here, 0] < 0:  # nothing is known of its siblings either
-                    siblings_above = steps[on_step[depth - 1], NODE] if depth > 1 else above
-                    if depth > 1:
-                        left[num_left, 1] = nodes[siblings_above + 1, CHILD]
-                        step = steps[on_step[depth - 1], BEHIND]
-                    else:
-                        left[num_left, 1], step = end, stop
-                    if siblings_above > 0 and node == nodes[siblings_above, CHILD]:
-                        left[num_left, 2] = siblings_above
+                    parent = steps[on_step[depth - 1], NODE]
+                    left[num_left, 1], left[num_left, 2] = nodes[parent + 1, CHILD], parent
+                    step = steps[on_step[depth - 1], BEHIND]
                 num_left += 1
                 continue
             if is_counted and not is_begun:
