@@ -11,18 +11,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, reduce
 from operator import and_
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from grammars.byte_forms import EMPTY, NOTHING, Form
 from grammars.byte_kinds import CHARS_BEYOND_ASCII, KIND_OF, KINDS_BEYOND_ASCII
 from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range, byte_set
 
-if TYPE_CHECKING:
-    from grammars.byte_regex import ByteRegexes
-
 ASCII: Final = byte_range(0, 0x7F)
 BEYOND_ASCII: Final = ALL_BYTES & ~ASCII
 _LEADS: Final = byte_range(0xC2, 0xF4)
+
+
+class Arena(Protocol):
+    """What makes expressions of others, and derivatives of them. Most of it may raise FuelError."""
+
+    def one_of(self, mask: ByteSet) -> int: ...
+
+    def concat(self, *parts: int) -> int: ...
+
+    def union(self, *parts: int) -> int: ...
+
+    def intersection(self, *parts: int) -> int: ...
+
+    def exactly_one(self, *parts: int) -> int: ...
+
+    def complement(self, expr: int) -> int: ...
+
+    def repeat(self, body: int, least: int = 0, most: int | None = None) -> int: ...
+
+    def form(self, expr: int) -> tuple[int, ...]: ...
+
+    def accepts(self, expr: int) -> bool: ...
+
+    def ways(self, expr: int) -> tuple[tuple[ByteSet, int], ...]: ...
+
+    def spend(self, steps: int) -> None: ...
 
 
 class Wide(NamedTuple):
@@ -59,7 +82,7 @@ _NONE: Final = Wide(NOTHING, KINDS_BEYOND_ASCII, is_strict=True)
 class WideChars:
     """Of the expressions of one arena."""
 
-    def __init__(self, arena: ByteRegexes) -> None:
+    def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self._known: dict[int, Wide | None] = {}
         self._read: dict[tuple[int, ...], Wide | None] = {}
@@ -191,7 +214,7 @@ class WideChars:
         return Wide(rest, kinds[rest], are_strict)
 
 
-def _either(arena: ByteRegexes, one: Wide | None, other: Wide | None) -> Wide | None:
+def _either(arena: Arena, one: Wide | None, other: Wide | None) -> Wide | None:
     """Of a union, by what is known of two parts of it."""
     if one is None or other is None or not one.kinds & other.kinds:
         return None
