@@ -81,7 +81,8 @@ def schema_phases(
     if not inhabited.has_value(values.reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
     phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace, options.escapes), words)
-    endings = DocumentEndings(phases, values, inhabited.objects, Witnesses(values, options.property_order))
+    witnesses = Witnesses(values, inhabited.objects, options.property_order)
+    endings = DocumentEndings(phases, values, inhabited.objects, witnesses)
     diagnostics = [_diagnostic(pointer, "validated", message) for pointer, message in left.items()]
     narrowed = values.reader.narrowed.items()
     diagnostics += [_diagnostic(pointer, "approximated", message) for pointer, message in narrowed]

@@ -88,8 +88,17 @@ class Edge(NamedTuple):
 class Objects:
     """Of one schema."""
 
-    def __init__(self, values: Values, splitter: Splitter, inhabitants: Inhabitants, order: PropertyOrder) -> None:
+    def __init__(
+        self,
+        values: Values,
+        splitter: Splitter,
+        inhabitants: Inhabitants,
+        order: PropertyOrder,
+        of_all: Objects | None = None,
+    ) -> None:
+        """`of_all`: those of values of any depth, where the inhabitants are not; what was read may be deeper."""
         self._values, self._formulas, self._splitter = values, values.formulas, splitter
+        self._of_all = of_all or self
         self._inhabitants, self._any_order = inhabitants, order == "any"
         self._universes: dict[frozenset[ObjectAssertion], Universe] = {}
         self._asked: dict[tuple[ObjectAssertion, Key, Universe], Formula] = {}
@@ -239,11 +248,11 @@ class Objects:
         implied = [
             claim
             for claim in conjunction.claims
-            if not claim.positive and any(self._excludes(each, claim.assertion, universe) for each in positive)
+            if not claim.positive and any(self._of_all.excludes(each, claim.assertion, universe) for each in positive)
         ]
         return Conjunction(conjunction.claims.difference(implied), conjunction.open)
 
-    def _excludes(self, one: Assertion, other: Assertion, universe: Universe) -> bool:
+    def excludes(self, one: Assertion, other: Assertion, universe: Universe) -> bool:
         """Whether a key that both require, or one of them, has no value that suits both."""
         assert isinstance(one, ObjectAssertion)
         assert isinstance(other, ObjectAssertion)

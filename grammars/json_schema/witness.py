@@ -29,8 +29,8 @@ _MOST_DEEP: Final = 400
 class Witnesses:
     """Values of one schema, without whitespace."""
 
-    def __init__(self, values: Values, order: PropertyOrder) -> None:
-        self._values, self._order = values, order
+    def __init__(self, values: Values, objects: Objects, order: PropertyOrder) -> None:
+        self._values, self._objects, self._order = values, objects, order
         self._splitter, self._literals = Splitter(), Literals(values)
         self._shortest = ShortestTexts(values.arena)
         self._within: list[Within] = []
@@ -39,7 +39,9 @@ class Witnesses:
         """Values of at most so many containers inside each other."""
         while len(self._within) <= depth:
             inner = self._within[-1] if self._within else None
-            made = Within(self._values, self._splitter, self._literals, self._shortest, inner, self._order)
+            made = Within(
+                self._values, self._splitter, self._literals, self._shortest, inner, self._objects, self._order
+            )
             self._within.append(made)
         return self._within[depth]
 
@@ -60,11 +62,12 @@ class Within:
         literals: Literals,
         shortest: ShortestTexts,
         inner: Within | None,
+        objects: Objects,
         order: PropertyOrder,
     ) -> None:
         self._values, self._shortest, self._inner = values, shortest, inner
         contents = _Nothing() if inner is None else inner
-        self.objects = Objects(values, splitter, contents, order)
+        self.objects = Objects(values, splitter, contents, order, of_all=objects)
         self.arrays = Arrays(values, splitter, contents, literals)
         self._known: dict[Formula, bytes | None] = {}
 

@@ -427,6 +427,58 @@ def test_so_are_five_thousand_that_do(a: Any, b: Any, values: list[Any], seed: i
     judge_and_end(a, b, values, seed)
 
 
+DEMANDS = st.one_of(
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=2, unique=True).map(lambda keys: {"required": keys}),
+    st.tuples(st.sampled_from("abcd"), st.sampled_from([{"const": 1}, {"type": "array"}, {"items": False}])).map(
+        lambda pair: {"properties": dict([pair])}
+    ),
+)
+NESTED_DEMANDS = st.recursive(
+    DEMANDS,
+    lambda inner: (
+        st.sampled_from(["allOf", "anyOf", "oneOf"]).flatmap(
+            lambda word: st.lists(inner, min_size=2, max_size=3).map(lambda parts: {word: parts})
+        )
+        | inner.map(lambda part: {"not": part})
+    ),
+    max_leaves=6,
+)
+MEMBERS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["1", "2", "[]", "[[]]", "[[[1]]]"]))
+
+
+@given(NESTED_DEMANDS, MEMBERS)
+@example({"anyOf": [{"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, {"required": ["c"]}]}, {"a": "1", "b": "1"})
+@settings(max_examples=300)
+def test_an_object_is_ended_as_the_members_ask_that_it_has(demands: Any, members: dict[str, str]) -> None:
+    end_after_each(demands, members)
+
+
+@pytest.mark.slow
+@given(NESTED_DEMANDS, MEMBERS)
+@pytest.mark.timeout(3600)
+@settings(max_examples=5_000)
+def test_so_are_five_thousand_objects(demands: Any, members: dict[str, str]) -> None:
+    end_after_each(demands, members)
+
+
+def end_after_each(demands: Any, members: dict[str, str]) -> None:
+    schema = {"type": "object", "properties": dict.fromkeys("abcd", True), **demands}
+    try:
+        view = view_of(schema)
+    except GrammarError:
+        return
+    text = "{"
+    for key, value in members.items():
+        text += f'{"," if len(text) > 1 else ""}"{key}":{value}'
+        cursor = view.cursor()
+        if not all(map(cursor.advance, text.encode())):
+            break
+        rest = cursor.complete()
+        assert all(map(cursor.advance, rest)), (text, rest)
+        assert cursor.is_complete
+        oracle(schema).validate(json.loads(text + rest.decode()))
+
+
 def judge_and_end(a: Any, b: Any, values: list[Any], seed: int) -> None:
     schema = {"$ref": "#/$defs/a", "$defs": {"a": a, "b": b}}
     if (view := view_that_judges(schema, values)) is not None:
