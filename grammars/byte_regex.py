@@ -845,7 +845,7 @@ class ByteRegexes:
 
     def _search_live(self, expr: int) -> bool:
         """Whether a nullable expression can be reached."""
-        if self.bytes_alone(expr) or self._has_sample(expr):
+        if self.bytes_alone(expr) or self._leads_back(expr) or self._has_sample(expr):
             self._live[expr] = True
             return True
         is_combined = self._nodes[expr][0] in _COMBINING
@@ -854,6 +854,11 @@ class ByteRegexes:
             search, states = self._place(expr)
             known = self._live[expr] = search.is_live(states, self)
         return known
+
+    def _leads_back(self, expr: int) -> bool:
+        """Whether a character beyond ASCII leads where some text is known to match: mostly to where a search began."""
+        wide = self._wide.of(expr)
+        return wide is not None and bool(self._known_live(wide.rest))
 
     def _has_sample(self, expr: int) -> bool:
         """Whether a combination matches a text that the form of one of its parts shows.

@@ -7,6 +7,7 @@ it ends is a set of tags, one for each reading that is complete then; the sets a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from functools import reduce
 from itertools import chain
@@ -212,6 +213,23 @@ class Lexicon:
             self._build_row(lexeme)
         elif self.rows[lexeme, _LEADS].min() == UNKNOWN:
             self._build_leads(lexeme)
+
+    def build_reachable(self, lexeme: int, most: int) -> int:
+        """Fills rows that can be reached from a lexeme by ASCII, those first that are near. Gives their number.
+
+        Raises FuelError.
+        """
+        met, waiting = {DEAD, lexeme}, deque([lexeme])
+        for built in range(most):
+            if not waiting:
+                return built
+            here = waiting.popleft()
+            if self.rows[here, 0] == UNKNOWN:
+                self._build_row(here)
+            after = sorted(set(self.rows[here, :0x80].tolist()) - met)
+            met.update(after)
+            waiting.extend(lexeme for lexeme in after if not self.facts[lexeme, EAGER])
+        return most
 
     def _build_row(self, lexeme: int) -> None:
         alike: dict[tuple[int, int], list[Reading]] = {}  # dozens of readings often are of few expressions

@@ -81,6 +81,7 @@ def schema_phases(
     if not inhabited.has_value(values.reader.root):
         raise GrammarError("unsatisfiable_schema", "No JSON value is valid under this schema.", pointer="")
     phases = JsonPhases(values, inhabited, lexis.syntax(options.whitespace, options.escapes), words)
+    phases.prepare()
     witnesses = Witnesses(values, inhabited.objects, options.property_order)
     endings = DocumentEndings(phases, values, inhabited.objects, witnesses)
     diagnostics = [_diagnostic(pointer, "validated", message) for pointer, message in left.items()]

@@ -65,6 +65,8 @@ _ARRAY: Final = frozenset({"items", "prefixItems", "additionalItems", "minItems"
 _BRIEF: Final = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 """Keywords that speak of nothing below a value, and are never refused."""
 _STEPS_OF_SUBSCHEMA: Final = 5
+_SEVERAL: Final = 3
+"""So many patterns that may match anywhere in a text, at least, make many more states than each of them has."""
 
 
 class Keywords:
@@ -120,6 +122,8 @@ class Reader:
         self._only_listed, self._ignored = only_listed, ignored
         self.narrowed: dict[str, str] = {}
         """By pointer of a keyword, or of where it would stand: what is not written though it would be valid."""
+        self.of_several_patterns: list[Formula] = []
+        """The SCHEMA formulas looked into so far that tell strings, or keys, apart by several patterns at once."""
         self._assert_format = assert_format
         self._read: dict[Formula, Formula] = {}
         self._of_type: dict[str, Formula] = {}
@@ -134,6 +138,9 @@ class Reader:
         found = self._read.get(schema)
         if found is None:
             found = self._read[schema] = self.formulas.all_of(self._parts(*schema.schema))
+            node = schema.schema[0]
+            if isinstance(node.value, dict) and _has_several_patterns(self.keywords(node)):
+                self.of_several_patterns.append(schema)
         return found
 
     def inside(self, schema: Formula) -> list[Formula]:
@@ -464,6 +471,13 @@ def within_schema(error: GrammarError, pointer: str) -> GrammarError:
     """The error of a regular expression as that of the schema that holds it."""
     code: ErrorCode = "invalid_schema" if error.code == "invalid_regex" else "unsupported_schema"
     return GrammarError(code, error.message, pointer=pointer)
+
+
+def _has_several_patterns(keywords: Keywords) -> bool:
+    """Whether a schema tells its strings, or keys, apart by several patterns without an anchor."""
+    branches = [branch.get("pattern") for branch in keywords.get("oneOf", ()) if isinstance(branch, dict)]
+    told = branches, keywords.get("patternProperties", ())
+    return any(sum(isinstance(each, str) and each[:1] != "^" for each in some) >= _SEVERAL for some in told)
 
 
 def _discriminator(keywords: Keywords) -> str | None:
