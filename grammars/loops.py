@@ -84,8 +84,7 @@ class Loops:
                 yield Loop(ASCII_KINDS | KINDS_BEYOND_ASCII, self._least(part) - 1, EMPTY)
             case Form.UNION, *parts:
                 for part in parts:
-                    if not self._begins_with_byte(part):  # as most do: they may be thousands of words
-                        yield from self._best(part)
+                    yield from self._best(part)
             case Form.INTERSECTION, *parts:  # whose parts may end after different numbers of characters
                 loops = [self._best(part)[1] for part in parts]
                 kinds = reduce(and_, (loop.kinds for loop in loops))
@@ -95,13 +94,6 @@ class Loops:
                 yield Loop(kinds, min(loop.most for loop in resting), EMPTY)
             case Form.CONCAT, head, tail:
                 yield from self._of_chain(head, tail)
-
-    def _begins_with_byte(self, expr: int) -> bool:
-        """Whether every match begins with one byte out of some, which is read once."""
-        form, *parts = self._arena.form(expr)
-        if form == Form.CONCAT and parts:
-            form, *_ = self._arena.form(parts[0])
-        return form == Form.BYTES
 
     def _of_chain(self, head: int, tail: int) -> Iterator[Loop]:
         """Of a concatenation, which may be long: any part may be read first before which all may be left out."""

@@ -38,11 +38,17 @@ class Literals:
         plain = [kind for kind in (Kind.NULL, Kind.FALSE, Kind.TRUE) if values.admits(formula, kind)]
         if len(plain) + len(texts.words) + len(numbers) > _MOST_LISTED:
             return None
-        words = [StringAssertion("words", frozenset({word}), "") for word in sorted(texts.words)]
         found = [self._literal(kind) for kind in plain]
-        found += [self._literal(Kind.STRING, word) for word in words]
+        found += map(self._word, sorted(texts.words))
         found += [self._literal(Kind.NUMBER, Numbers(OneOf(frozenset({number})))) for number in numbers]
         return tuple(found)
+
+    def _word(self, word: str) -> Formula:
+        words = frozenset({word})
+        assertion = StringAssertion("words", words, "")
+        made = self._literal(Kind.STRING, assertion)
+        self._values.keep_texts(made, self._formulas.holds(assertion), Words(words))
+        return made
 
     def _literal(self, kind: Kind, *others: StringAssertion | Numbers) -> Formula:
         """The formula of a value of a kind of which nothing else is so."""

@@ -114,6 +114,11 @@ class Values:
             self._texts_of[formula] = found
         return found
 
+    def keep_texts(self, formula: Formula, asked: Formula, texts: Texts) -> None:
+        """Keeps what a formula of strings asks of them, and which these are: so it need not be found for hundreds."""
+        self._kinds[formula], self._restricted[formula, Kind.STRING] = Kind.STRING, asked
+        self._texts_of[formula] = texts
+
     def names(self, formula: Formula) -> Texts:
         """The strings as the formula asks, as keys are spelt."""
         return self._evaluated(self.restricted(formula, Kind.STRING), self.key_algebra)

@@ -20,6 +20,7 @@ from grammars.json_schema.documents import Documents
 from grammars.json_schema.formula import Formulas
 from grammars.json_schema.lexis import Lexis
 from grammars.json_schema.reading import Reader
+from grammars.lexicon import UNKNOWN
 from grammars.machine_view import MachineView
 from grammars.spec import GrammarError
 from grammars.token_masks import TokenMasks
@@ -537,6 +538,35 @@ def test_a_choice_that_is_dead_whatever_else_is_chosen_is_left_at_once() -> None
     whole = {f"{'ab'[i % 2]}{i}": i for i in range(40)}
     assert accepts(view, json.dumps(whole))
     assert not accepts(view, json.dumps({name: value for name, value in whole.items() if name != "b17"}))
+
+
+ANYWHERE = ["customer", "maker", "operator"]
+OF_MANY_WORDS = ["|".join(f"{i * 7919 % 65536:04x}{last}" for i in range(2000)) for last in "xyz"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "begun"),
+    [
+        ({"type": "string", "oneOf": [{"pattern": each} for each in ANYWHERE]}, ['"', '"cust', '"a maker']),
+        (
+            {"type": "object", "patternProperties": {key: {"type": "null"} for key in ANYWHERE}},
+            ['{"', '{"cust', '{"a make'],
+        ),
+    ],
+)
+def test_texts_that_several_patterns_tell_apart_have_their_rows_before_they_are_read(
+    schema: Any, begun: list[str]
+) -> None:
+    view, lexicon = view_of(schema), LEXIS.lexicon
+    for text in begun:
+        _, lexeme, _ = view.machine.places[view.run(view.machine.start(), text.encode())]
+        assert lexeme != DEAD
+        assert lexicon.rows[lexeme, 0] != UNKNOWN
+
+
+def test_patterns_with_rows_of_many_steps_are_compiled_without_most_of_them() -> None:
+    view_of({"type": "array", "items": {"oneOf": [{"pattern": each} for each in OF_MANY_WORDS]}})
+    assert COMPILE_FUEL - LEXIS.arena.fuel < 100_000
 
 
 def test_a_dead_state_stays_dead() -> None:
