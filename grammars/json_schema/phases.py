@@ -6,7 +6,7 @@ containers that are open around it; each of these is a frame with its threads, a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ from grammars.json_schema.syntax import (
     Syntax,
     Turn,
 )
-from grammars.json_schema.texts import ANY, Counted, Length, Matching, Texts, Words
+from grammars.json_schema.texts import ANY, Counted, Length, Matching, TextAlgebra, Texts, Words
 from grammars.json_schema.values import Values
 from grammars.json_strings import spelling
 from grammars.lexicon import Reading
@@ -118,6 +118,8 @@ class JsonPhases:
         self._whole: LabelledWords = ()
         """The words of the trie made last for values."""
         self._asked_last: tuple[InText, dict[Texts, list[int]]] | None = None
+        self._rests: dict[int, int] = {}
+        """By phase, the tag of the language of all strings but those of the others, if there is one."""
         self._label_ids: dict[tuple[Words, ...], int] = {}
         self._labels: list[tuple[Words, ...]] = []
         """By label of a word, the languages that have it, whichever are asked for beside them."""
@@ -157,6 +159,8 @@ class JsonPhases:
             case AtValue(level, formulas, _):
                 return self._after_value_start(level, formulas, ended)
             case InText() as place:
+                if len(ended) > 1 and phase in self._rests:
+                    ended = tuple(tag for tag in ended if tag != self._rests[phase])
                 return self._after_text(place, ended, label)
             case InName(level, frame):
                 return self._after_name(level, frame, ended, label)
@@ -282,7 +286,11 @@ class JsonPhases:
             lexeme = self._syntax.counted(algebra.uncounted(bound))
             return Phase(number, lexeme, least=bound.least, most=bound.most)
         readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in enumerate(asked)]
-        return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
+        if (rest := None if is_distinct else _rest(asked, algebra)) is None:
+            return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
+        self._rests[number] = FIRST_TEXT + rest
+        del readings[rest]
+        return Phase(number, self._syntax.told(readings, (algebra.language.any_text, FIRST_TEXT + rest)))
 
     def _word_labels(self, asked: list[Texts]) -> list[tuple[bytes, int]]:
         """The words that are asked for, each labelled with the languages that have it."""
@@ -464,6 +472,17 @@ def _numbered(edges: Iterable[Edge]) -> tuple[tuple[Formula, ...], tuple[tuple[i
     numbers: dict[Formula, int] = {}
     found = tuple((numbers.setdefault(edge.value, len(numbers)), edge) for edge in edges)
     return tuple(numbers), found
+
+
+def _rest(asked: Sequence[Texts], algebra: TextAlgebra) -> int | None:
+    """The index of a language of all strings but those of the others; None where there is none.
+
+    So any string may be read, and need only be told from those of the others when it ends.
+    """
+    for i, texts in enumerate(asked if len(asked) > 1 else ()):
+        if isinstance(texts, Matching) and texts == algebra.complement(algebra.any_of([*asked[:i], *asked[i + 1 :]])):
+            return i
+    return None
 
 
 def _barred(universe: Universe, others: Collection[KeyClass]) -> list[KeyClass]:

@@ -69,7 +69,7 @@ class Syntax:
         """What may stand before and behind a document."""
         self._quote = arena.literal(b'"')
         self._values: dict[object, tuple[Reading, ...]] = {}
-        self._any_name = arena.concat(any_name, self._quote)
+        self._every_name = any_name
         self.any_name = self.counted(any_name)
         """Any key up to its closing quote."""
         self.any_text = self.counted(any_text)
@@ -104,14 +104,18 @@ class Syntax:
 
     names = texts
 
+    def told(self, languages: list[tuple[int, int]], guard: tuple[int, int]) -> int:
+        """Strings up to the closing quote which a guard reads; they end with its tag and with those of others, too."""
+        *others, (expr, tag) = *languages, guard
+        readings = [Reading(self._arena.concat(each, self._quote), its_tag) for each, its_tag in others]
+        return self.lexicon.lexeme((*readings, Reading(self._arena.concat(expr, self._quote), tag, guards=True)))
+
     def told_names(self, predicates: list[tuple[int, int]], names: int | None = None) -> int:
         """Keys up to their closing quote, which end with `ANY_NAME` and the tags of the languages that have them.
 
         `names`: an expression for the keys that may be read; any where there is none.
         """
-        readings = [Reading(self._arena.concat(expr, self._quote), tag) for expr, tag in predicates]
-        read = self._any_name if names is None else self._arena.concat(names, self._quote)
-        return self.lexicon.lexeme((*readings, Reading(read, ANY_NAME, guards=True)))
+        return self.told(predicates, (self._every_name if names is None else names, ANY_NAME))
 
     def counted(self, expr: int) -> int:
         """Strings of which the characters are counted, up to the closing quote."""
