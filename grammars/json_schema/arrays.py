@@ -293,18 +293,11 @@ class Arrays:
 
     def _ends(self, conjunction: Conjunction, index: int) -> bool:
         """Whether a conjunction holds of an array that ends here."""
-
-        def holds(claim: Claim) -> bool:
-            match claim.assertion:
-                case ArrayAssertion(_, _, least, most):
-                    return least <= index and (most is None or index <= most)
-                case Contains(_, least, most):
-                    return least <= _count(claim) and (most is None or _count(claim) <= most)
-                case _:
-                    return True
-
-        return all(holds(claim) == claim.positive for claim in conjunction.claims) and all(
-            truth(formula, lambda assertion: holds(Claim(assertion, True))) == positive
+        for claim in conjunction.claims:  # asked for every value of an enum
+            if _holds_at(index, claim) != claim.positive:
+                return False
+        return all(
+            truth(formula, lambda assertion: _holds_at(index, Claim(assertion, True))) == positive
             for formula, positive in conjunction.open
         )
 
@@ -404,6 +397,19 @@ class Arrays:
                         following.append((rest, (*items, value)))
             layer, index = following, after
         return None
+
+
+def _holds_at(num_items: int, claim: Claim) -> bool:
+    """Whether the assertion of a claim holds of an array that ends after so many items."""
+    match claim.assertion:
+        case Unique():
+            return True
+        case ArrayAssertion(_, _, least, most):
+            return least <= num_items and (most is None or num_items <= most)
+        case Contains(_, least, most):
+            return least <= _count(claim) and (most is None or _count(claim) <= most)
+        case _:
+            return True
 
 
 def _had(claim: Claim) -> _Had:
