@@ -286,11 +286,12 @@ class JsonPhases:
             lexeme = self._syntax.counted(algebra.uncounted(bound))
             return Phase(number, lexeme, least=bound.least, most=bound.most)
         readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in enumerate(asked)]
-        if (rest := None if is_distinct else _rest(asked, algebra)) is None:
+        if is_distinct or (guard := _guard(asked, algebra)) is None:
             return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
-        self._rests[number] = FIRST_TEXT + rest
-        del readings[rest]
-        return Phase(number, self._syntax.told(readings, (algebra.language.any_text, FIRST_TEXT + rest)))
+        expr, tag = readings.pop(guard)
+        if asked[guard] != ANY:
+            self._rests[number], expr = tag, algebra.language.any_text
+        return Phase(number, self._syntax.told(readings, (expr, tag)))
 
     def _word_labels(self, asked: list[Texts]) -> list[tuple[bytes, int]]:
         """The words that are asked for, each labelled with the languages that have it."""
@@ -474,14 +475,21 @@ def _numbered(edges: Iterable[Edge]) -> tuple[tuple[Formula, ...], tuple[tuple[i
     return tuple(numbers), found
 
 
-def _rest(asked: Sequence[Texts], algebra: TextAlgebra) -> int | None:
-    """The index of a language of all strings but those of the others; None where there is none.
+def _guard(asked: Sequence[Texts], algebra: TextAlgebra) -> int | None:
+    """The index of a language of all strings, or of all but those of the others; None where there is none.
 
-    So any string may be read, and need only be told from those of the others when it ends.
+    So any string may be read, and which languages have it is told when it ends.
     """
-    for i, texts in enumerate(asked if len(asked) > 1 else ()):
-        if isinstance(texts, Matching) and texts == algebra.complement(algebra.any_of([*asked[:i], *asked[i + 1 :]])):
+    if len(asked) == 1:
+        return None
+    for i, texts in enumerate(asked):
+        if texts == ANY:
             return i
+    for i, texts in enumerate(asked):
+        if isinstance(texts, Matching) or (isinstance(texts, Length) and texts.most is None):
+            others = algebra.any_of([*asked[:i], *asked[i + 1 :]])
+            if texts == algebra.complement(others):
+                return i
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from decimal import localcontext
+from itertools import product
 from typing import Any
 
 import jsonschema
@@ -538,6 +539,38 @@ def test_a_choice_that_is_dead_whatever_else_is_chosen_is_left_at_once() -> None
     whole = {f"{'ab'[i % 2]}{i}": i for i in range(40)}
     assert accepts(view, json.dumps(whole))
     assert not accepts(view, json.dumps({name: value for name, value in whole.items() if name != "b17"}))
+
+
+WORDS_OR_OTHERS = {"oneOf": [{"properties": {"type": {"enum": ["int", "int8", 'in"t']}}}, {"required": ["s"]}]}
+SHORT_OR_LONG = {"oneOf": [{"properties": {"type": {"minLength": 4}}}, {"required": ["s"]}]}
+FREE_OR_SHORT = {"anyOf": [{"required": ["n"], "properties": {"type": {"maxLength": 3}}}, {"required": ["s"]}]}
+
+
+@pytest.mark.parametrize("schema", [WORDS_OR_OTHERS, SHORT_OR_LONG, FREE_OR_SHORT])
+@pytest.mark.parametrize("order", ["schema", "any"])
+def test_strings_of_which_any_may_be_read_are_told_apart_when_they_end(schema: Any, order: Any) -> None:
+    schema = {"type": "object", "properties": {"type": {"type": "string"}, "n": True, "s": True}, **schema}
+    view = view_of(schema, SchemaOptions(whitespace="any", property_order=order, assert_format=False))
+    words = [
+        "int",
+        "int8",
+        "in",
+        "int88",
+        'in"t',
+        "",
+        "abc",
+        "abcd",
+        "\u00e9\u00e9\u00e9",
+        "\u00e9" * 4,
+        "\n",
+        "i" * 40,
+    ]
+    for word, others in product(words, [{}, {"n": 1}, {"s": 1}, {"n": 1, "s": 1}]):
+        value = {"type": word, **others}
+        assert judged(view, value) == oracle(schema).is_valid(value), value
+        assert accepts(view, json.dumps(value, ensure_ascii=False)) == oracle(schema).is_valid(value)
+    lexeme = view.machine.places[view.run(view.machine.start(), b'{"type":"')][1]
+    assert any(reading.guards for reading in LEXIS.lexicon.readings(lexeme))
 
 
 ANYWHERE = ["customer", "maker", "operator"]
