@@ -286,12 +286,13 @@ class JsonPhases:
             lexeme = self._syntax.counted(algebra.uncounted(bound))
             return Phase(number, lexeme, least=bound.least, most=bound.most)
         readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in enumerate(asked)]
-        if is_distinct or (guard := _guard(asked, algebra)) is None:
+        if is_distinct or (found := _guarding(asked, algebra)) is None:
             return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
-        expr, tag = readings.pop(guard)
-        if asked[guard] != ANY:
-            self._rests[number], expr = tag, algebra.language.any_text
-        return Phase(number, self._syntax.told(readings, (expr, tag)))
+        index, guard = found
+        _, tag = readings.pop(index)
+        if asked[index] != ANY:
+            self._rests[number] = tag
+        return Phase(number, self._syntax.told(readings, (guard, tag)))
 
     def _word_labels(self, asked: list[Texts]) -> list[tuple[bytes, int]]:
         """The words that are asked for, each labelled with the languages that have it."""
@@ -475,21 +476,22 @@ def _numbered(edges: Iterable[Edge]) -> tuple[tuple[Formula, ...], tuple[tuple[i
     return tuple(numbers), found
 
 
-def _guard(asked: Sequence[Texts], algebra: TextAlgebra) -> int | None:
-    """The index of a language of all strings, or of all but those of the others; None where there is none.
+def _guarding(asked: Sequence[Texts], algebra: TextAlgebra) -> tuple[int, int] | None:
+    """The index of a language of all strings, or of all but those of the others, and what spells those of any.
 
-    So any string may be read, and which languages have it is told when it ends.
+    So which languages have a string need be told only when it ends. None where there is no such language.
     """
     if len(asked) == 1:
         return None
+    if ANY in asked:
+        return asked.index(ANY), algebra.expr(ANY)
     for i, texts in enumerate(asked):
-        if texts == ANY:
-            return i
-    for i, texts in enumerate(asked):
-        if isinstance(texts, Matching) or (isinstance(texts, Length) and texts.most is None):
-            others = algebra.any_of([*asked[:i], *asked[i + 1 :]])
-            if texts == algebra.complement(others):
-                return i
+        others, lacking = [*asked[:i], *asked[i + 1 :]], algebra.lacks(texts)
+        if lacking is not None and all(isinstance(each, Words) and each.words <= lacking for each in others):
+            left_out = lacking.difference(*(each.words for each in others if isinstance(each, Words)))
+            return i, algebra.expr(algebra.complement(Words(left_out))) if left_out else algebra.language.any_text
+        if isinstance(texts, Matching | Length) and texts == algebra.complement(algebra.any_of(others)):
+            return i, algebra.language.any_text
     return None
 
 

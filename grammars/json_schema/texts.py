@@ -86,6 +86,7 @@ class TextAlgebra:
         self._patterns: dict[str, Texts] = {}
         self._formats: dict[str, Texts] = {}
         self._listed: dict[Matching, Texts] = {}
+        self._lacking: dict[Texts, frozenset[str]] = {}
         self._uncounted: dict[Counted, int] = {}
         """Of some languages an expression that matches nothing else."""
 
@@ -244,7 +245,14 @@ class TextAlgebra:
         if isinstance(texts, Length) and texts.most is None:
             return Length(0, texts.least - 1)
         arena = self.arena
-        return self.of(arena.intersection(self.language.any_text, arena.complement(self.expr(texts))))
+        others = self.of(arena.intersection(self.language.any_text, arena.complement(self.expr(texts))))
+        if isinstance(texts, Words):
+            self._lacking[others] = texts.words
+        return others
+
+    def lacks(self, texts: Texts) -> frozenset[str] | None:
+        """The words that are left out of a language to which all other texts belong; None if it is not known as one."""
+        return frozenset() if texts == ANY else self._lacking.get(texts)
 
     def _both(self, left: Texts, right: Texts) -> Texts:
         match left, right:
@@ -269,7 +277,10 @@ class TextAlgebra:
             case (Counted(expr, a, b), Counted(other, c, d)) if expr == other:
                 return self._bounded(expr, max(a, c), min(b, d))
             case _:
-                return self.of(self.arena.intersection(self.expr(left), self.expr(right)))
+                both = self.of(self.arena.intersection(self.expr(left), self.expr(right)))
+                if left in self._lacking and right in self._lacking:
+                    self._lacking[both] = self._lacking[left] | self._lacking[right]
+                return both
 
     def _bounded(self, expr: int, least: int, most: int) -> Texts:
         """The texts of `least` to `most` characters that an expression matches, which may be counted beside it."""

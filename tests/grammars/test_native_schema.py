@@ -542,11 +542,17 @@ def test_a_choice_that_is_dead_whatever_else_is_chosen_is_left_at_once() -> None
 
 
 WORDS_OR_OTHERS = {"oneOf": [{"properties": {"type": {"enum": ["int", "int8", 'in"t']}}}, {"required": ["s"]}]}
+ONE_OF_SOME_OR_OTHERS = {
+    "oneOf": [
+        *({"properties": {"type": {"enum": some}}} for some in (["int", "int8"], ["int8", "abc"])),
+        {"required": ["s"]},
+    ]
+}
 SHORT_OR_LONG = {"oneOf": [{"properties": {"type": {"minLength": 4}}}, {"required": ["s"]}]}
 FREE_OR_SHORT = {"anyOf": [{"required": ["n"], "properties": {"type": {"maxLength": 3}}}, {"required": ["s"]}]}
 
 
-@pytest.mark.parametrize("schema", [WORDS_OR_OTHERS, SHORT_OR_LONG, FREE_OR_SHORT])
+@pytest.mark.parametrize("schema", [WORDS_OR_OTHERS, ONE_OF_SOME_OR_OTHERS, SHORT_OR_LONG, FREE_OR_SHORT])
 @pytest.mark.parametrize("order", ["schema", "any"])
 def test_strings_of_which_any_may_be_read_are_told_apart_when_they_end(schema: Any, order: Any) -> None:
     schema = {"type": "object", "properties": {"type": {"type": "string"}, "n": True, "s": True}, **schema}
