@@ -7,11 +7,13 @@ containers that are open around it; each of these is a frame with its threads, a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grammars.automaton import DEAD
 from grammars.fuel import FuelError
 from grammars.json_schema.arrays import ArrayFrame
 from grammars.json_schema.formula import Formula, Kind
@@ -138,9 +140,9 @@ class JsonPhases:
         fuel, arena.fuel = arena.fuel, min(arena.fuel, _FUEL_TO_PREPARE)
         kept = fuel - arena.fuel
         try:
-            for schema in self._values.reader.of_several_patterns:
-                for lexeme in self._told_apart(schema):
-                    left -= lexicon.build_reachable(lexeme, left)
+            lexemes = chain.from_iterable(map(self._told_apart, self._values.reader.of_several_patterns))
+            while left and (lexeme := next(lexemes, DEAD)) != DEAD:
+                left -= lexicon.build_reachable(lexeme, left)
         except FuelError:
             pass  # they are built when they are needed
         finally:
@@ -150,7 +152,8 @@ class JsonPhases:
         """The lexemes of a schema's strings, and of the keys of its objects."""
         if isinstance(texts := self._values.texts(schema), Matching):
             yield self._text_phase(0, [texts], is_distinct=False).lexeme
-        if (frame := self._objects.opened([(0, schema)])) is not None:
+        frame = self._objects.opened([(0, schema)])
+        if frame is not None and self._objects.others(frame):
             yield self._name_phase(0, frame).lexeme
 
     def follow(self, phase: int, tags: int, label: int) -> Phase | None:
@@ -490,7 +493,7 @@ def _guarding(asked: Sequence[Texts], algebra: TextAlgebra) -> tuple[int, int] |
         if lacking is not None and all(isinstance(each, Words) and each.words <= lacking for each in others):
             left_out = lacking.difference(*(each.words for each in others if isinstance(each, Words)))
             return i, algebra.expr(algebra.complement(Words(left_out))) if left_out else algebra.language.any_text
-        if isinstance(texts, Matching | Length) and texts == algebra.complement(algebra.any_of(others)):
+        if len(others) == 1 and isinstance(texts, Matching | Length) and texts == algebra.complement(others[0]):
             return i, algebra.language.any_text
     return None
 

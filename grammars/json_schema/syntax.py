@@ -106,8 +106,8 @@ class Syntax:
 
     def told(self, languages: list[tuple[int, int]], guard: tuple[int, int]) -> int:
         """Strings up to the closing quote which a guard reads; they end with its tag and with those of others, too."""
-        *others, (expr, tag) = *languages, guard
-        readings = [Reading(self._arena.concat(each, self._quote), its_tag) for each, its_tag in others]
+        readings = [Reading(self._arena.concat(expr, self._quote), tag) for expr, tag in languages]
+        expr, tag = guard
         return self.lexicon.lexeme((*readings, Reading(self._arena.concat(expr, self._quote), tag, guards=True)))
 
     def told_names(self, predicates: list[tuple[int, int]], names: int | None = None) -> int:

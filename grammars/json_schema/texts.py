@@ -252,7 +252,7 @@ class TextAlgebra:
 
     def lacks(self, texts: Texts) -> frozenset[str] | None:
         """The words that are left out of a language to which all other texts belong; None if it is not known as one."""
-        return frozenset() if texts == ANY else self._lacking.get(texts)
+        return self._lacking.get(texts)
 
     def _both(self, left: Texts, right: Texts) -> Texts:
         match left, right:
