@@ -68,6 +68,7 @@ TOKENS = [
 ]
 VOCABULARY = Vocabulary([*TOKENS, b""], (len(TOKENS),), frozenset())
 
+A_OR_THE = {"type": "object", "properties": {"a": {"type": "string"}, "the": {}}, "additionalProperties": False}
 SCHEMAS: list[Any] = [
     {"type": "string", "pattern": pattern}
     for pattern in (
@@ -101,6 +102,16 @@ SCHEMAS: list[Any] = [
     {"type": "string", "pattern": r"^\S*$", "maxLength": 4},
     {"type": "string", "maxLength": 3},
     {"type": "string", "minLength": 3, "maxLength": 6},
+    {**A_OR_THE, "oneOf": [{"properties": {"a": {"enum": ["the", "a-b", "é"]}}}, {"required": ["the"]}]},
+    {**A_OR_THE, "oneOf": [{"properties": {"a": {"minLength": 3}}}, {"required": ["the"]}]},
+    {**A_OR_THE, "anyOf": [{"properties": {"a": {"pattern": "a"}}}, {"required": ["the"]}]},
+    {
+        **A_OR_THE,
+        "oneOf": [
+            *({"properties": {"a": {"enum": some}}} for some in (["a", "the"], ["a", "é"])),
+            {"required": ["the"]},
+        ],
+    },
     {"type": "string", "format": "uri"},
     {"type": "string", "format": "email"},
     {"type": "object", "additionalProperties": {"type": "integer"}, "propertyNames": {"pattern": "^[a-z.]+$"}},
