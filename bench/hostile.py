@@ -68,6 +68,9 @@ HOSTILE: Final[dict[str, Any]] = {
     "150 levels of nesting": lambda: _schema(_nested(150)),
     "references in circles": lambda: _schema(_recursive()),
     "allOf of 40 anyOf": lambda: _schema(_product()),
+    "oneOf of three patterns of 2,000 words": lambda: _schema(
+        {"oneOf": [{"pattern": "|".join(f"{i * 7919 % 65536:04x}{end}" for i in range(2000))} for end in "xyz"]}
+    ),
     "schema of 3.9 MB": lambda: _schema(
         {"type": "object", "properties": {f"property{i}": {"type": "string"} for i in range(105_000)}}
     ),
