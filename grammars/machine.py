@@ -57,6 +57,8 @@ class Phase(NamedTuple):
     is_distinct: bool = False
     """Whether the text read in this phase must differ from all that were read so in the innermost container. The
     machine does not see to it, for then its states would be as many as texts; a cursor over it does."""
+    may_repeat: bool = False
+    """Whether such a text may come again all the same; then `Phases.repeated` tells what follows."""
 
 
 class Phases(Protocol):
@@ -73,6 +75,13 @@ class Phases(Protocol):
         """The phase after one that ended with a set of tags of its lexeme (by number) and with a word of a label.
 
         `label` is -1 where no word ended there. None where nothing may follow.
+        """
+        ...
+
+    def repeated(self, phase: int) -> Phase | None:
+        """In place of the phase behind a text that should differ from others: what follows where it does not.
+
+        Nothing may follow then that may not follow that phase, too. None where nothing may at all.
         """
         ...
 
@@ -102,6 +111,9 @@ class Machine:
         """A hash table with open addressing and a power of two of slots: phase, label and tags; -1 is a free slot."""
         self._follow_phases = np.full(16, UNKNOWN, np.int32)
         self._num_follows = 0
+        self._repeated: dict[int, int] = {}
+        self.may_repeat = False
+        """Whether a phase was met in which a text may come again that should differ from others."""
         self._ids: dict[Place, int] = {}
         self.places: list[Place] = [(DEAD, DEAD, DEAD)]
         """The states by number."""
@@ -216,6 +228,16 @@ class Machine:
             self._link(phase, ending, after)
         return after
 
+    def repeated(self, phase: int) -> int:
+        """What `Phases.repeated` gives in place of a phase, or `NO_PHASE`."""
+        after = self._repeated.get(phase)
+        if after is None:
+            found = self._phases.repeated(phase)
+            if found is not None:
+                self._note(found)
+            after = self._repeated[phase] = NO_PHASE if found is None else found.number
+        return after
+
     def entry(self, phase: int) -> Place:
         """Where a phase begins."""
         return phase, self.phases[phase].lexeme, max(self.phases[phase].root, 0)
@@ -259,6 +281,7 @@ class Machine:
             self._phase_facts = grown(self._phase_facts)
         if number == len(self.phases):
             self.phases.append(phase)
+            self.may_repeat |= phase.may_repeat
             self._phase_facts[number] = (
                 *(phase.lexeme, phase.root, phase.totals),
                 *(phase.least, phase.most, phase.is_distinct, phase.depth),

@@ -78,12 +78,12 @@ class MachineCursor(PatientCursor["MachineView"]):
             if used[-1]:
                 begun = view.with_begun_text(self._state, row)
                 found += [token_id for token_id in begun if self._is_dead_end(token_id)]
-            return found
-        found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after(token_id) is None]
-        for form in view.forms_begun(text, used[-1]):
-            rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
-            found += tokens_behind(view.vocabulary.trie, rest).tolist()
-        return found
+        else:
+            found = [token_id for token_id in view.with_whole_text(self._state, row) if self._after(token_id) is None]
+            for form in view.forms_begun(text, used[-1]):
+                rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
+                found += tokens_behind(view.vocabulary.trie, rest).tolist()
+        return list(filter(self._is_dead_end, found)) if view.may_repeat else found
 
     def _without_way_out(self, form: bytes, begun: int) -> bytes | None:
         """What of a used text, its first `begun` bytes read, leads where nothing but used texts can come of it."""

@@ -44,6 +44,10 @@ class _Ending(NamedTuple):
     """In which it is read."""
     text: bytes
     """What is read of it in the token."""
+    end: int
+    """Bytes of the token up to its end,"""
+    after: int
+    """and the phase behind it, if it differs from those before it."""
 
 
 class _Step(NamedTuple):
@@ -92,7 +96,7 @@ class MachineView(PatientView):
         self._with_whole_text: dict[int, tuple[int, ...]] = {}
         self._with_begun_text: dict[int, tuple[int, ...]] = {}
         self._whole_texts: dict[int, dict[int, _Whole]] = {}
-        self._steps: dict[tuple[int, int], _Step | None] = {}
+        self._steps: dict[tuple[int, bytes], _Step | None] = {}
         self._runs_out_at: dict[tuple[int, bytes], int | None] = {}
         self._sorted_forms: tuple[frozenset[str], list[bytes]] = frozenset(), []
         """Of late, texts that were used, and how these are spelt, ascending."""
@@ -106,6 +110,11 @@ class MachineView(PatientView):
         """Memory of what this machine has built for itself."""
         steps = _STEP_BYTES * (len(self._steps) + len(self.struck_rows)) + self._struck_bytes
         return self._masks.nbytes + self.machine.nbytes + self._walk.nbytes + steps
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether some text that should differ from others may come again all the same."""
+        return self.machine.may_repeat
 
     @property
     def num_states(self) -> int:
@@ -238,11 +247,11 @@ class MachineView(PatientView):
         return known
 
     def _wholes(self, state: int, token_id: int) -> _Whole:
-        step = self._step(state, token_id)
+        step = self._step(state, self.vocabulary.tokens[token_id])
         if step is None or self.read(state, token_id, (), None) is None:
             return None
         found, least = list[tuple[int, str]](), self.machine.phase(state).depth
-        for kept, phase, text in step.ended:
+        for kept, phase, text, *_ in step.ended:
             least = min(least, kept)
             if phase.depth <= least and not self._is_named(phase, text):
                 found.append((phase.depth, value_of(text)))
@@ -250,15 +259,19 @@ class MachineView(PatientView):
 
     def read(self, state: int, token_id: int, used: Used, text: bytes | None) -> Behind | None:
         """What is behind a token; None where it is not allowed. Raises what `mask_row` raises."""
-        step = self._step(state, token_id)
+        return self._read(state, self.vocabulary.tokens[token_id], used, text)
+
+    def _read(self, state: int, token: bytes, used: Used, text: bytes | None) -> Behind | None:
+        step = self._step(state, token)
         if step is None:
             return None
-        for kept, phase, piece in step.ended:
+        for kept, phase, piece, end, after in step.ended:
             used, text = _opened(used[:kept], phase.depth), piece if text is None else text + piece
             if not self._is_named(phase, text):
                 word = value_of(text)
                 if word in used[-1]:
-                    return None
+                    again = self._repeated(phase, after)
+                    return None if again is None else self._read(again, token[end:], used, None)
                 used = (*used[:-1], used[-1] | {word})
             text = None
         used = used[: step.kept]
@@ -266,19 +279,28 @@ class MachineView(PatientView):
             return step.state, used, None
         return step.state, _opened(used, step.depth), step.begun if text is None else text + step.begun
 
-    def _step(self, state: int, token_id: int) -> _Step | None:
-        """What a token does; None where it leads nowhere."""
-        key = (state, token_id)
+    def _repeated(self, phase: Phase, after: int) -> int | None:
+        """The state behind a text that was read in a phase and came before, if one may; `after`: the phase else."""
+        if not phase.may_repeat:
+            return None
+        with self._lock:
+            self._refuel()
+            again = self.machine.repeated(after)
+            return None if again < 0 else self.machine.state(self.machine.entry(again))
+
+    def _step(self, state: int, token: bytes) -> _Step | None:
+        """What a token does, or the end of one; None where it leads nowhere."""
+        key = (state, token)
         try:
             return self._steps[key]
         except KeyError:
             if len(self._steps) == _MOST_STEPS:
                 self._steps.clear()
-            made = self._steps[key] = self._new_step(state, self.vocabulary.tokens[token_id])
+            made = self._steps[key] = self._new_step(state, token)
             return made
 
     def _new_step(self, state: int, token: bytes) -> _Step | None:
-        if not token or state == DEAD:
+        if state == DEAD:
             return None
         with self._lock:
             self._refuel()
@@ -288,10 +310,10 @@ class MachineView(PatientView):
         self._walk.stepped(state, token, after)
         before, ended, text = self.machine.phase(state), list[_Ending](), b""
         kept = before.depth
-        for byte, number in zip(token, numbers, strict=True):
+        for end, (byte, number) in enumerate(zip(token, numbers, strict=True), 1):
             phase = self.machine.phases[number]
             if before.is_distinct and not phase.is_distinct:
-                ended.append(_Ending(kept, before, text))
+                ended.append(_Ending(kept, before, text, end, number))
                 kept = before.depth
             text = text + bytes((byte,)) if before.is_distinct and phase.is_distinct else b""
             kept, before = min(kept, phase.depth), phase
@@ -361,7 +383,8 @@ class MachineView(PatientView):
             if extra >= 0 and any(True for _ in machine.words.words_below(extra, phase.totals)):
                 return False
         elif phase.most >= 0:
-            return extra == phase.most and machine.lexicon.is_boundary(lexeme) and value_of(text) in used
+            is_last = extra == phase.most and machine.lexicon.is_boundary(lexeme)
+            return is_last and self._is_barred(state, text, b'"', used)
         with self._lock:
             self._refuel()
             begun = len(self.forms_begun(text, used))
@@ -369,7 +392,16 @@ class MachineView(PatientView):
             if any(self._arena.has_more(expr, begun) for expr in exprs):
                 return False
             endings = [self._arena.listed(expr, begun) for expr in exprs]
-        return all(ends is not None and all(value_of((text + end)[:-1]) in used for end in ends) for ends in endings)
+        return all(
+            ends is not None and all(self._is_barred(state, text, end, used) for end in ends) for ends in endings
+        )
+
+    def _is_barred(self, state: int, text: bytes, end: bytes, used: frozenset[str]) -> bool:
+        """Whether a text that must be distinct was used and may not come again, given what was read of it, and not."""
+        if value_of((text + end)[:-1]) not in used:
+            return False
+        after = self.run(state, end)
+        return after == DEAD or self._repeated(self.machine.phase(state), self.machine.places[after][0]) is None
 
     def forms_begun(self, text: bytes, used: frozenset[str]) -> list[bytes]:
         """The spellings of used texts that begin with `text`; many are asked for of one set after the other."""

@@ -20,6 +20,9 @@ class WholeText:
     def follow(self, phase: int, tags: int, label: int) -> Phase | None:
         return None
 
+    def repeated(self, phase: int) -> Phase | None:
+        return None
+
 
 def text_machine(lexicon: Lexicon, expr: int) -> Machine:
     """The machine of an expression that some text matches."""

@@ -44,6 +44,15 @@ class _Left(NamedTuple):
     contains: Claim | None
 
 
+class ArrayEnd(NamedTuple):
+    """How an array can be ended."""
+
+    items: list[Formula]
+    """What the items still to come are asked for."""
+    is_unique: bool
+    """Whether none of them may be one that the array has."""
+
+
 class Arrays:
     """Of one schema."""
 
@@ -103,17 +112,10 @@ class Arrays:
             known = self._distinct[frame] = any(self._left_to_reader(edge) for edge in self.edges(frame))
         return known
 
-    def check_uniqueness(self, frame: ArrayFrame) -> None:
-        """Raises GrammarError where that holds for an alternative beside one in which strings may come twice."""
-        left = next(filter(None, map(self._left_to_reader, self.edges(frame))), None)
-        if left is None:
-            return
-        strings = self._formulas.holds(Kinds(Kind.STRING))
-        for value, thread in self.edges(frame):
-            is_unique = any(map(_is_remembering, thread.claims))
-            if not is_unique and self._has_value(self._formulas.all_of([value, strings])):
-                message = "`uniqueItems` cannot be enforced for strings beside an alternative in which they may repeat."
-                raise GrammarError("unsupported_schema", message, pointer=left.pointer)
+    def repeated(self, frame: ArrayFrame) -> ArrayFrame | None:
+        """In place of the frame behind an item: that behind one that the array has had. None where it may not come."""
+        threads = frozenset(thread for thread in frame.threads if not is_unique(thread))
+        return frame._replace(threads=threads) if threads else None
 
     def asks_the_same_on(self, frame: ArrayFrame) -> bool:
         """Whether what may come behind the next items is the same, or less of it, without another alternative."""
@@ -122,12 +124,10 @@ class Arrays:
             return False
         return all(claim.positive and _asks_evenly(claim.assertion) for claim in thread.claims)
 
-    def _left_to_reader(self, edge: Edge) -> Unique | None:
-        """The `uniqueItems`, if there is one, that whoever reads an item must see to if the item is a string."""
-        for claim in edge.thread.claims:
-            if isinstance(claim.assertion, Unique) and _had(claim).num_texts is not None:
-                return claim.assertion if self._values.kinds(edge.value) & Kind.STRING else None
-        return None
+    def _left_to_reader(self, edge: Edge) -> bool:
+        """Whether whoever reads an item must see to it, if it is a string, that it is not one of those before it."""
+        counts = any(_had(claim).num_texts is not None for claim in edge.thread.claims)
+        return counts and bool(self._values.kinds(edge.value) & Kind.STRING)
 
     def after(self, frame: ArrayFrame, threads: Iterable[Thread]) -> ArrayFrame:
         """The frame behind an item."""
@@ -377,16 +377,17 @@ class Arrays:
             return None
         return [*wanted[:fewest], *others[: num_values - fewest]]
 
-    def completion(self, conjunction: Conjunction, index: int, most_counted: int) -> list[Formula] | None:
-        """What the items of a shortest end are asked for; None where the end cannot be reached."""
+    def completion(self, conjunction: Conjunction, index: int, most_counted: int) -> ArrayEnd | None:
+        """A shortest end; None where the end cannot be reached."""
         if (left := self._literals_left(conjunction)) is not None:  # there are as many subsets as would be met
-            return self._fewest(left, index)
+            fewest = self._fewest(left, index)
+            return None if fewest is None else ArrayEnd(fewest, is_unique=True)
         layer: list[tuple[Conjunction, tuple[Formula, ...]]] = [(conjunction, ())]
         met = {(conjunction, index)}
         while layer:
             for here, items in layer:
                 if self._ends(here, index):
-                    return list(items)
+                    return ArrayEnd(list(items), is_unique(here))
             self._values.arena.spend(len(layer))
             after = min(index + 1, most_counted)
             following: list[tuple[Conjunction, tuple[Formula, ...]]] = []
@@ -397,6 +398,11 @@ class Arrays:
                         following.append((rest, (*items, value)))
             layer, index = following, after
         return None
+
+
+def is_unique(asked: Thread | Conjunction) -> bool:
+    """Whether no item of an array may come twice, of which some alternative may still be open where none was read."""
+    return any(claim.positive and isinstance(claim.assertion, Unique) for claim in asked.claims)
 
 
 def _holds_at(num_items: int, claim: Claim) -> bool:

@@ -131,10 +131,10 @@ class Diagnosis:
         met = set(waiting)
         while waiting and len(met) < _MOST_FRAMES:
             here = waiting.pop()
-            arrays.check_uniqueness(here)
+            edges = arrays.edges(here)
             if arrays.asks_the_same_on(here):
                 continue
-            after = {arrays.after(here, [edge.thread]) for edge in arrays.edges(here)}
+            after = {arrays.after(here, [edge.thread]) for edge in edges}
             waiting += after - met
             met |= after
 

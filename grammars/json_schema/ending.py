@@ -9,6 +9,7 @@ from typing import Final
 from grammars.automaton import DEAD
 from grammars.byte_sets import bytes_of
 from grammars.fuel import FuelError
+from grammars.json_schema.arrays import is_unique
 from grammars.json_schema.formula import Formula
 from grammars.json_schema.objects import Edge, Key, ObjectFrame, Objects
 from grammars.json_schema.phases import AtEnd, AtValue, BehindBrace, Between, InName, InText, JsonPhases
@@ -17,7 +18,7 @@ from grammars.json_schema.texts import Texts
 from grammars.json_schema.values import Values
 from grammars.json_schema.witness import Within, Witnesses
 from grammars.json_strings import spelling, value_of
-from grammars.machine import Machine
+from grammars.machine import NO_PHASE, Machine
 from grammars.shortest import ShortestTexts, by_length
 from grammars.words import NO_NODE
 
@@ -71,11 +72,19 @@ class Endings:
         taken = used[-1] if is_distinct and used else frozenset[str]()
         for tried, piece in enumerate(self._pieces(phase, lexeme, extra)):
             reached = machine.run(state, piece)
-            if reached != DEAD and not (is_distinct and value_of((text + piece)[:-1]) in taken):
+            if reached != DEAD and is_distinct and value_of((text + piece)[:-1]) in taken:
+                reached = self._repeated(phase, reached)
+            if reached != DEAD:
                 return piece, reached
             if tried > _MOST_TRIED:
                 break
         raise FuelError("no end of this text was found")
+
+    def _repeated(self, phase: int, state: int) -> int:
+        """In place of a state behind a text that came before: the one where it may, else `DEAD`."""
+        machine = self._machine
+        after = machine.repeated(machine.places[state][0]) if machine.phases[phase].may_repeat else NO_PHASE
+        return DEAD if after < 0 else machine.state(machine.entry(after))
 
     def _pieces(self, phase: int, lexeme: int, extra: int) -> Iterator[bytes]:
         machine = self._machine
@@ -151,8 +160,12 @@ class DocumentEndings:
                         yield from self._upwards(within, level, i, within.string(one, algebra) + b'"', used)
                         continue
                     word = within.new_text(one, self._used_at(used, depth))
-                    more = _with(used, depth, word)
-                    yield from self._upwards(within, level, i, spelling(word) + b'"', more)
+                    if word is not None:
+                        more = _with(used, depth, word)
+                        yield from self._upwards(within, level, i, spelling(word) + b'"', more)
+                    else:
+                        text = within.string(one, algebra) + b'"'
+                        yield from self._upwards(within, level, i, text, used, came_before=True)
             case InName(level, frame):
                 yield from self._from_name(within, level, frame, used)
             case BehindBrace(level, frame):
@@ -178,7 +191,8 @@ class DocumentEndings:
         ]
         for others, texts in objects.others(frame).items():
             name = within.new_text(texts, {*universe.keys, *taken})
-            names += [(others, edge, name) for edge in objects.edges(frame, others)]
+            if name is not None:
+                names += [(others, edge, name) for edge in objects.edges(frame, others)]
         for key, edge, name in names:
             value = within.text(edge.value)
             if value is None:
@@ -195,19 +209,26 @@ class DocumentEndings:
     def _used_at(self, used: Used, depth: int) -> frozenset[str]:
         return used[depth - 1] if 0 < depth <= len(used) else frozenset()
 
-    def _upwards(self, within: Within, level: int, owner: int, text: bytes, used: Used) -> Iterator[bytes]:
-        """The end of a value, of which one formula then holds, and the ends of all containers around it."""
-        end = self._end_of(within, level, owner, used)
+    def _upwards(
+        self, within: Within, level: int, owner: int, text: bytes, used: Used, *, came_before: bool = False
+    ) -> Iterator[bytes]:
+        """The end of a value, of which one formula then holds, and the ends of all containers around it.
+
+        `came_before`: whether the array around it has had the value.
+        """
+        end = self._end_of(within, level, owner, used, came_before=came_before)
         if end is not None:
             yield text + end
 
-    def _end_of(self, within: Within, number: int, owner: int, used: Used) -> bytes | None:
+    def _end_of(
+        self, within: Within, number: int, owner: int, used: Used, *, came_before: bool = False
+    ) -> bytes | None:
         level = self._phases.level(number)
         if level is None:
             return b""
         taken = self._used_at(used, self._phases.level_depth(number))
         for i, edge in level.edges:
-            if i != owner:
+            if i != owner or (came_before and is_unique(edge.thread)):
                 continue
             end = within.ends_behind(level.frame, level.place, edge.thread, taken)
             if end is not None:

@@ -43,7 +43,7 @@ SUPPORT: Final[dict[str, Support]] = {
     "uniqueItems": Support(
         "conditional",
         "the items may be strings, or values of which there are few (by `enum` or so), and it is not under `not`, `if` "
-        "or `oneOf`, nor, for strings, under `anyOf` beside arrays in which they may repeat",
+        "or `oneOf`",
     ),
     "unevaluatedItems": _CASES,
     **_each(_EXACT, "properties required additionalProperties propertyNames minProperties maxProperties"),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from grammars.automaton import DEAD
 from grammars.fuel import FuelError
-from grammars.json_schema.arrays import ArrayFrame
+from grammars.json_schema.arrays import ArrayFrame, is_unique
 from grammars.json_schema.formula import Formula, Kind
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.objects import Edge, Key, KeyClass, ObjectFrame, Place, Universe
@@ -179,6 +179,13 @@ class JsonPhases:
             case _:
                 return None
 
+    def repeated(self, phase: int) -> Phase | None:
+        match self._places[phase]:
+            case Between(level, ArrayFrame() as frame, turn):
+                left = self._arrays.repeated(frame)
+                return None if left is None else self._phase(Between(level, left, turn))
+        return None
+
     def phase(self, number: int) -> Phase:
         """One that was met."""
         return self._phases[number]
@@ -228,7 +235,8 @@ class JsonPhases:
                 if not is_distinct and all(isinstance(texts, Words) for texts in asked):
                     root, totals = self._root(self._word_labels(asked))
                     return Phase(number, root=root, totals=totals)
-                return self._text_phase(number, asked, is_distinct)
+                may_repeat = is_distinct and self._may_repeat(level)
+                return self._text_phase(number, asked, is_distinct)._replace(may_repeat=may_repeat)
             case InName(level, frame):
                 return self._name_phase(number, frame)
             case BehindBrace(_, frame):
@@ -264,6 +272,11 @@ class JsonPhases:
         around = self._levels[level]
         frame = None if around is None else around.frame
         return isinstance(frame, ArrayFrame) and self._arrays.is_distinct(frame)
+
+    def _may_repeat(self, level: int) -> bool:
+        """Whether the array around a string would do with one that it has had."""
+        around = self._levels[level]
+        return around is not None and any(not is_unique(edge.thread) for _, edge in around.edges)
 
     def _asked_texts(self, place: InText) -> dict[Texts, list[int]]:
         """The languages that are asked for, each with the formulas that ask for it; a tag stands for one of them."""

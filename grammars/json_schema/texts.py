@@ -5,6 +5,7 @@ Values are what JSON strings stand for; how they are spelt is up to `JsonChars`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,7 +24,9 @@ _MOST_LISTED: Final = 256
 _MANY: Final = 8
 """From so many characters on they are counted beside the automaton of a pattern rather than in it."""
 _MOST_WRITTEN: Final = 64
-"""Up to so many words an intersection or a difference is found by trying each of them."""
+"""Of more words, those that have one spelling only are read along one trie."""
+_PLAIN: Final = re.compile(r"[^\x00-\x1f\"/\\\x7f-\U0010ffff]*")
+"""The texts that have one spelling only, whichever escapes may be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +236,7 @@ class TextAlgebra:
         """The texts of one language and no other of them, where all are expressions; None elsewhere."""
         if not all(isinstance(each, Matching) for each in parts):
             return None
-        return self.of(self.arena.exactly_one(*map(self.expr, parts)))
+        return self.of(self.arena.exactly_one(*map(self.uncut, parts)))
 
     def complement(self, texts: Texts) -> Texts:
         if texts == ANY:
@@ -245,7 +248,7 @@ class TextAlgebra:
         if isinstance(texts, Length) and texts.most is None:
             return Length(0, texts.least - 1)
         arena = self.arena
-        others = self.of(arena.intersection(self.language.any_text, arena.complement(self.expr(texts))))
+        others = self.of(arena.intersection(self.language.any_text, arena.complement(self.uncut(texts))))
         if isinstance(texts, Words):
             self._lacking[others] = texts.words
         return others
@@ -277,7 +280,7 @@ class TextAlgebra:
             case (Counted(expr, a, b), Counted(other, c, d)) if expr == other:
                 return self._bounded(expr, max(a, c), min(b, d))
             case _:
-                both = self.of(self.arena.intersection(self.expr(left), self.expr(right)))
+                both = self.of(self.arena.intersection(self.uncut(left), self.uncut(right)))
                 if left in self._lacking and right in self._lacking:
                     self._lacking[both] = self._lacking[left] | self._lacking[right]
                 return both
@@ -292,10 +295,10 @@ class TextAlgebra:
             expr = self.arena.without_empty(expr)
         if self._counts.least(self._closed(expr)) >= least:
             return Counted(expr, 0, most)
-        longer = self.arena.intersection(self.expr(Matching(expr)), self.expr(Length(least)))
+        longer = self.arena.intersection(expr, self.uncut(Length(least)))
         if self._counts.is_easy(self.arena.concat(longer, self._quote)):
             return Counted(longer, 0, most)
-        return self.of(self.arena.intersection(self.expr(Matching(expr)), self.expr(Length(least, most))))
+        return self.of(self.arena.intersection(expr, self.uncut(Length(least, most))))
 
     def _is_easy(self, expr: int) -> bool:
         """Whether it is soon found how many characters are left of what an expression matches, wherever one stands."""
@@ -332,15 +335,18 @@ class TextAlgebra:
             case _ if ANY in (left, right):
                 return ANY
             case _:
-                return self.of(self.arena.union(self.expr(left), self.expr(right)))
+                return self.of(self.arena.union(self.uncut(left), self.uncut(right)))
 
     def uncut(self, texts: Texts) -> int:
-        """The spellings of a language, and maybe some that `any_spelling` has not."""
+        """The spellings of a language, each character in any of its own: maybe some that `any_spelling` has not.
+
+        So languages are combined: what is in none of them character by character is in none as a whole.
+        """
         match texts:
             case Words(words):
-                if len(words) > _MOST_WRITTEN:
-                    return self.arena.literals(form for word in words for form in self.spellings(word))
-                return self.arena.union(*(self._chars.text(word) for word in words))
+                plain = set(filter(_PLAIN.fullmatch, words)) if len(words) > _MOST_WRITTEN else set[str]()
+                others = (self._chars.text(word) for word in words if word not in plain)
+                return self.arena.union(self.arena.literals(map(str.encode, plain)), *others)
             case Length(least, most):
                 return self.arena.repeat(self._any_char, least, most)
             case Counted() if texts in self._uncounted:

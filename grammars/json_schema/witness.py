@@ -20,7 +20,7 @@ from grammars.json_schema.texts import Counted, Length, Matching, TextAlgebra, T
 from grammars.json_schema.threads import Conjunction, Splitter, Thread
 from grammars.json_schema.values import Values
 from grammars.json_strings import spelling, value_of
-from grammars.shortest import ShortestTexts, by_length
+from grammars.shortest import NEVER, ShortestTexts, by_length
 from grammars.spec import PropertyOrder
 
 _MOST_DEEP: Final = 400
@@ -125,17 +125,21 @@ class Within:
         for thread in frame.threads:
             conjunction = Conjunction(thread.claims, thread.open)
             members = self.objects.completion(conjunction, frame.universe, frame.place)
-            if members is not None:
-                yield self._members(members, frame.universe, used, turn) + b"}", thread
+            text = None if members is None else self._members(members, frame.universe, used, turn)
+            if text is not None:
+                yield text + b"}", thread
 
     def array_ends(self, frame: ArrayFrame, used: frozenset[str], turn: Turn) -> Iterator[tuple[bytes, Thread]]:
         """The same for an array; `used`: strings that must not come again."""
         is_distinct = self.arrays.is_distinct(frame)
         for thread in frame.threads:
             conjunction = Conjunction(thread.claims, thread.open)
-            items = self.arrays.completion(conjunction, frame.num_items, frame.most_counted)
-            if items is not None:
-                texts = self._different(items, used) if is_distinct else map(self._inside, items)
+            end = self.arrays.completion(conjunction, frame.num_items, frame.most_counted)
+            if end is None:
+                continue
+            must_differ, items = is_distinct and end.is_unique, end.items
+            texts = self._different(items, used) if must_differ else list(map(self._inside, items))
+            if texts is not None:
                 comma = b"," if items and turn is Turn.LATER else b""
                 yield comma + b",".join(texts) + b"]", thread
 
@@ -150,13 +154,16 @@ class Within:
         following = self.arrays.after(frame, [thread])
         return next((text for text, _ in self.array_ends(following, used, Turn.LATER)), None)
 
-    def new_text(self, texts: Texts, taken: Iterable[str]) -> str:
-        """A member of a language of keys, or of strings that are spelt like them, that is not taken."""
+    def new_text(self, texts: Texts, taken: Iterable[str]) -> str | None:
+        """A member of a language of keys, or of strings that are spelt like them, that is not taken; None without."""
         algebra = self._values.key_algebra
         others = algebra.arena.complement(algebra.expr(Words(frozenset(taken))))
-        return value_of(self._shortest.text(algebra.arena.intersection(algebra.expr(texts), others)))
+        left = algebra.arena.intersection(algebra.expr(texts), others)
+        return None if self._shortest.length(left) == NEVER else value_of(self._shortest.text(left))
 
-    def _members(self, members: Members, universe: Universe, used: frozenset[str], turn: Turn) -> bytes:
+    def _members(self, members: Members, universe: Universe, used: frozenset[str], turn: Turn) -> bytes | None:
+        """Members in their order; None where too few names are left."""
+
         def order(member: tuple[tuple[Key, int], Formula]) -> tuple[int, int]:
             (key, number), _ = member
             return (universe.index[key], 0) if isinstance(key, str) else (len(universe.keys), number)
@@ -165,23 +172,28 @@ class Within:
         parts: list[bytes] = []
         for (key, _), formula in sorted(members.items(), key=order):
             name = key if isinstance(key, str) else self.new_text(universe.classes[key], taken)
+            if name is None:
+                return None
             taken.add(name)
             parts.append(b'"' + spelling(name) + b'":' + self._inside(formula))
         comma = b"," if parts and turn is Turn.LATER else b""
         return comma + b",".join(parts)
 
-    def _different(self, items: Iterable[Formula], used: frozenset[str]) -> Iterator[bytes]:
-        """Values of which the strings are all different."""
-        taken = set(used)
+    def _different(self, items: Iterable[Formula], used: frozenset[str]) -> list[bytes] | None:
+        """Values of which the strings are all different; None where too few strings are left."""
+        taken, texts = set(used), list[bytes]()
         for formula in items:
             text = self._inside(formula)
             if text.startswith(b'"'):
-                word = str(json.loads(text))
+                word: str | None = str(json.loads(text))
                 if word in taken:
                     word = self.new_text(self._values.names(formula), taken)
+                if word is None:
+                    return None
                 taken.add(word)
                 text = b'"' + spelling(word) + b'"'
-            yield text
+            texts.append(text)
+        return texts
 
     def _inside(self, formula: Formula) -> bytes:
         assert self._inner is not None

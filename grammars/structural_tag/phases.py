@@ -110,6 +110,13 @@ class TagPhases:
                 after = self._bodies[body].schema.phases.follow(inner, tags, label)
                 return None if after is None else self._inside(body, after, rest)
 
+    def repeated(self, phase: int) -> Phase | None:
+        match self._positions[phase]:
+            case InBody(body, inner, rest):
+                after = self._bodies[body].schema.phases.repeated(inner)
+                return None if after is None else self._inside(body, after, rest)
+        return None
+
     def position(self, phase: int) -> Position:
         return self._positions[phase]
 

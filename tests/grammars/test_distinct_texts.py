@@ -38,6 +38,10 @@ UNIQUE = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
         {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": INTEGER}},
         {"type": "object", "propertyNames": {"pattern": "^[ab]{1,2}$"}, "additionalProperties": INTEGER},
         {"type": "array", "items": {"type": "object", "properties": {"a": INTEGER}, "additionalProperties": INTEGER}},
+        {"anyOf": [UNIQUE, {"type": "array", "items": {"type": "string"}, "minItems": 3}]},
+        {"anyOf": [UNIQUE, {"type": "array", "items": {"const": "a"}, "maxItems": 3}]},
+        {"anyOf": [UNIQUE | {"items": {"type": "string", "maxLength": 1}}, {"type": "array", "items": {"const": "a"}}]},
+        {"type": "array", "items": {"items": {"type": "string"}, "minItems": 1}, "contains": UNIQUE | {"minItems": 2}},
     ],
 )
 def test_masks_have_the_tokens_that_are_taken_but_for_those_with_no_way_on(schema: Any) -> None:
