@@ -99,7 +99,7 @@ def keyword_findings(
     """
     documents = Documents(text, default_draft=default_draft)
     _, _, diagnosis = _read(documents, lexis, options, each_alone=True)
-    return documents.root.draft, list(diagnosis.findings())
+    return documents.root.draft, diagnosis.findings()
 
 
 def _read(

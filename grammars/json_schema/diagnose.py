@@ -13,6 +13,7 @@ from grammars.json_schema.formula import Formula, Kind, Op, Unique
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.json_text import below
 from grammars.json_schema.keywords import ANNOTATIONS
+from grammars.json_schema.late import met_late
 from grammars.json_schema.reading import Keywords, within_schema
 from grammars.json_schema.values import Values
 from grammars.regex_language import read_pattern
@@ -58,22 +59,31 @@ class Diagnosis:
 
         Raises GrammarError at the end where a subschema cannot be read at all.
         """
+        refused = False
         for formula in self._schemas():
             node = formula.schema[0]
             if isinstance(node.value, dict):
-                yield from self._refused(formula, self._reader.keywords(node))
+                for error in self._refused(formula, self._reader.keywords(node)):
+                    yield error
+                    refused = True
         if self._unread:
             raise self._unread[0]
+        late = None if refused else met_late(self._reader, self._inhabited)
+        if late is not None:
+            yield late
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> list[Finding]:
         """Every keyword of every subschema that can apply."""
+        found = list[Finding]()
         for formula in self._schemas():
             node = formula.schema[0]
             if isinstance(node.value, dict):
-                yield from self._found(formula, node)
-        for error in self._unread:
-            pointer = error.pointer or ""
-            yield Finding(pointer, pointer.rpartition("/")[2], "refused", error.message, error.code)
+                found += self._found(formula, node)
+        found += map(_refusal, self._unread)
+        if all(each.status != "refused" for each in found):
+            late = met_late(self._reader, self._inhabited)
+            found = [_refusal(late) if late is not None and late.pointer == each.pointer else each for each in found]
+        return found
 
     def _schemas(self) -> Iterator[Formula]:
         """The SCHEMA formulas that can be reached from the root, itself among them, each before those inside it.
@@ -145,7 +155,7 @@ class Diagnosis:
         for keyword, value in node.value.items():
             pointer = below(node.pointer, keyword)
             if pointer in refused:
-                yield Finding(pointer, keyword, "refused", refused[pointer].message, refused[pointer].code)
+                yield _refusal(refused[pointer])
             elif keyword in ANNOTATIONS:
                 yield Finding(pointer, keyword, "annotation")
             elif (why := self._why_ignored(keyword, value, keywords)) is not None:
@@ -167,6 +177,11 @@ class Diagnosis:
         if keyword == "additionalItems" and not isinstance(keywords.get("items"), list):
             return "Ignored where `items` is no list."
         return None
+
+
+def _refusal(error: GrammarError) -> Finding:
+    pointer = error.pointer or ""
+    return Finding(pointer, pointer.rpartition("/")[2], "refused", error.message, error.code)
 
 
 def _patterns(keywords: Keywords) -> Iterator[tuple[str, str]]:

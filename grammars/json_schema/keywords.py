@@ -42,8 +42,8 @@ SUPPORT: Final[dict[str, Support]] = {
     **_each(_EXACT, "items prefixItems additionalItems minItems maxItems contains minContains maxContains"),
     "uniqueItems": Support(
         "conditional",
-        "the items may be strings, or values of which there are few (by `enum` or so), and it is not under `not`, `if` "
-        "or `oneOf`",
+        "the items may be strings, or values of which there are few (by `enum` or so), and no array must have an item "
+        "twice, as `not`, `if` or `oneOf` may ask",
     ),
     "unevaluatedItems": _CASES,
     **_each(_EXACT, "properties required additionalProperties propertyNames minProperties maxProperties"),

@@ -100,6 +100,14 @@ def test_every_keyword_that_is_refused_is_a_fault_and_the_others_are_still_looke
     assert statuses(report)["/properties/b/type"] == "enforced"
 
 
+def test_what_only_reading_comes_upon_is_a_fault_too(checker: Checker) -> None:
+    tags = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+    report = checker.check(schema({"oneOf": [{"properties": {"tags": tags}}, {"required": ["b"]}]}))
+    assert [fault.pointer for fault in report.faults] == ["/oneOf/0/properties/tags/uniqueItems"]
+    refused = [pointer for pointer, status in statuses(report).items() if status == "refused"]
+    assert refused == ["/oneOf/0/properties/tags/uniqueItems"]
+
+
 @pytest.mark.parametrize(
     ("given", "pointer", "words"),
     [

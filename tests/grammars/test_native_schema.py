@@ -56,6 +56,7 @@ def judged(view: MachineView, value: Any) -> bool:
 ANY_VALUE = [None, True, False, 0, -1.5, "", "a", [], [1, "a"], {}, {"a": 1}]
 
 UNIQUE = {"type": "array", "uniqueItems": True}
+TEXTS = {"items": {"type": "string"}}
 FORTY = [f"w{i}" for i in range(40)]
 THOUSANDS = [f"w{i}" for i in range(1500)]
 
@@ -872,6 +873,8 @@ def test_more_than_any_answer_can_have_is_refused(keyword: str) -> None:
     [
         ({"not": {"type": "array", "uniqueItems": True}}, "/not/uniqueItems"),
         ({"prefixItems": [{"type": "null"}, True], "uniqueItems": True}, "/uniqueItems"),
+        ({"oneOf": [{"properties": {"a": UNIQUE | TEXTS}}, {"required": ["b"]}]}, "/oneOf/0/properties/a/uniqueItems"),
+        ({"if": {"contains": UNIQUE | TEXTS}, "then": {"maxItems": 3}}, "/if/contains/uniqueItems"),
         (UNIQUE | {"items": {"enum": FORTY}, "minItems": 41}, ""),
         ({"prefixItems": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}, "/$defs/a"),
         (
