@@ -716,6 +716,26 @@ class _Known(NamedTuple):
 _NOTHING_KNOWN: Final = _Known(None, 0, None)
 
 
+class _Bounds(NamedTuple):
+    """What members may end an object."""
+
+    least: int
+    most: int | None
+    """How many there may be, with those before."""
+    barred: frozenset[str] = frozenset()
+    """Keys that must not come, for an assertion that must fail asks for them."""
+
+    def at_least(self, count: int) -> _Bounds:
+        return self._replace(least=max(self.least, count))
+
+    def at_most(self, count: int) -> _Bounds:
+        return self._replace(most=count if self.most is None else min(self.most, count))
+
+    def fits(self, count: int) -> bool:
+        """Whether there are not too many."""
+        return self.most is None or count <= self.most
+
+
 class _Completion:
     """Looks for members that make a conjunction come true at the end of an object."""
 
@@ -727,8 +747,10 @@ class _Completion:
         for claim in conjunction.claims:
             assert isinstance(claim.assertion, ObjectAssertion)
             (self._positive if claim.positive else self._negative).append(claim.assertion)
-        self._most = min((each.most for each in self._positive if each.most is not None), default=None)
-        self._least = max((each.least for each in self._positive), default=0)
+        self._bounds = _Bounds(
+            max((each.least for each in self._positive), default=0),
+            min((each.most for each in self._positive if each.most is not None), default=None),
+        )
         self._known: dict[Key, Formula | None] = {}
 
     def has(self, key: Key, members: Members) -> bool:
@@ -738,16 +760,16 @@ class _Completion:
             if (value := self._value(key)) is None:
                 return False
             left[key, 0 if isinstance(key, str) else len(left)] = value
-        complete = self._with_required(left)
-        if complete is None or self._place.num_members + len(complete) < self._least:
+        complete = self._with_required(left, self._bounds)
+        if complete is None or self._count(complete) < self._bounds.least:
             return False
         return all(self._fails_already(complete, each) or self._fails_at_end(complete, each) for each in self._negative)
 
     def found(self) -> Members | None:
-        needed = None if any(map(self._holds_anyhow, self._negative)) else self._with_required({})
+        needed = None if any(map(self._holds_anyhow, self._negative)) else self._with_required({}, self._bounds)
         if needed is None or not self._may_fail_alone():
             return None
-        return self._refuted(needed, self._negative)
+        return self._refuted(needed, self._negative, self._bounds)
 
     def _holds_anyhow(self, assertion: ObjectAssertion) -> bool:
         """Whether an assertion holds now and no member can be against it."""
@@ -763,7 +785,7 @@ class _Completion:
         alone = (Conjunction(certain | {claim}, frozenset()) for claim in negative)
         return all(self._objects._is_live(each, self._universe, self._place) for each in alone)
 
-    def _with_required(self, members: Members) -> Members | None:
+    def _with_required(self, members: Members, bounds: _Bounds) -> Members | None:
         """The members and all that are required with them; None where one of these cannot be had."""
         members = dict(members)
         index = self._universe.index
@@ -779,34 +801,67 @@ class _Completion:
                 if not seen >> index[name] & 1
             }
             if not missing:
-                fits = self._most is None or self._place.num_members + len(members) <= self._most
-                return members if fits else None
+                return members if bounds.fits(self._count(members)) else None
             for key in missing:
-                value = self._value(key)
+                value = None if key in bounds.barred else self._value(key)
                 if value is None:
                     return None
                 members[key, 0] = value
 
-    def _refuted(self, members: Members, negative: list[ObjectAssertion]) -> Members | None:
-        """With members by which each of the assertions that must fail does."""
+    def _refuted(self, members: Members, negative: list[ObjectAssertion], bounds: _Bounds) -> Members | None:
+        """With members by which each of the assertions that must fail does.
+
+        One fails by a value; by a key that it lacks and that does not come; or by how many members there are.
+        """
         if not negative:
-            return self._padded(members, self._least)
+            return self._padded(members, bounds)
         first, *others = negative
         if self._fails_already(members, first):
-            return self._refuted(members, others)
+            return self._refuted(members, others, bounds)
         if self._fails_at_end(members, first):
-            found = self._refuted(members, others)
-            if found is not None and self._fails_at_end(found, first):
+            found = self._refuted(members, others, bounds)
+            if found is None or self._fails_at_end(found, first):
                 return found
-        for added in self._with_failing(members, first):
-            complete = self._with_required(added)
-            if complete is not None and (found := self._refuted(complete, others)) is not None:
+            found = self._refuted_without(self._lacking(members, first), members, others, bounds)
+            if found is None and self._count(members) < first.least:
+                found = self._refuted(members, others, bounds.at_most(first.least - 1))
+            if found is not None:
                 return found
-        if first.most is not None:
-            longer = self._padded(members, first.most + 1)
-            if longer is not None and (found := self._refuted(longer, others)) is not None:
+        for added in self._with_failing(members, first, bounds):
+            complete = self._with_required(added, bounds)
+            if complete is not None and (found := self._refuted(complete, others, bounds)) is not None:
+                return found
+        if first.most is not None and (found := self._refuted(members, others, bounds.at_least(first.most + 1))):
+            return found
+        for added in self._with_dependent(members, first, bounds):
+            found = self._refuted_without(self._lacking(added, first), added, others, bounds)
+            if found is not None:
                 return found
         return None
+
+    def _refuted_without(
+        self, names: list[str], members: Members, negative: list[ObjectAssertion], bounds: _Bounds
+    ) -> Members | None:
+        """As `_refuted`, without one of some keys."""
+        without = (bounds._replace(barred=bounds.barred | {name}) for name in names)
+        found = (self._refuted(members, negative, each) for each in without)
+        return next((each for each in found if each is not None), None)
+
+    def _lacking(self, members: Members, assertion: ObjectAssertion) -> list[str]:
+        """The keys that an assertion asks for and that have not come."""
+        seen, index = self._seen(members), self._universe.index
+        dependent = (names for key, names in assertion.dependent.items() if seen >> index[key] & 1)
+        asked = dict.fromkeys(chain(assertion.required, *dependent))
+        return [name for name in asked if not seen >> index[name] & 1]
+
+    def _with_dependent(self, members: Members, assertion: ObjectAssertion, bounds: _Bounds) -> Iterator[Members]:
+        """The members with a key because of which an assertion asks for others."""
+        for key in assertion.dependent:
+            if (key, 0) in members or key in bounds.barred or (value := self._value(key)) is None:
+                continue
+            complete = self._with_required({**members, (key, 0): value}, bounds)
+            if complete is not None:
+                yield complete
 
     def fail_already(self, members: Members, assertions: Iterable[ObjectAssertion]) -> bool:
         """Whether no value of some members is as any of these assertions asks."""
@@ -819,11 +874,11 @@ class _Completion:
             objects.are_disjoint(value, objects._asks(assertion, key, universe)) for (key, _), value in members.items()
         )
 
-    def _with_failing(self, members: Members, assertion: ObjectAssertion) -> Iterator[Members]:
+    def _with_failing(self, members: Members, assertion: ObjectAssertion, bounds: _Bounds) -> Iterator[Members]:
         """The members with one of them, or one more, against what an assertion asks of its value."""
         formulas, objects = self._objects._formulas, self._objects
         more: Iterable[tuple[Key, int]] = chain(
-            ((key, 0) for key in self._universe.keys if (key, 0) not in members),
+            ((key, 0) for key in self._universe.keys if (key, 0) not in members and key not in bounds.barred),
             ((key, len(members)) for key in self._universe.classes),
         )
         for (key, number), value in chain(members.items(), ((each, self._value(each[0])) for each in more)):
@@ -833,31 +888,34 @@ class _Completion:
             if (failing := objects.both(value, against)) is not None:
                 yield {**members, (key, number): failing}
 
-    def _padded(self, members: Members, least: int) -> Members | None:
-        """With as many more members as it takes to have `least`."""
-        count = self._place.num_members
+    def _padded(self, members: Members, bounds: _Bounds) -> Members | None:
+        """With as many more members as it takes."""
         keys: list[Key] = [*self._universe.classes, *self._universe.keys]
         for key in keys:
-            if count + len(members) >= least:
+            if self._count(members) >= bounds.least:
                 break
-            value = None if (key, 0) in members and isinstance(key, str) else self._value(key)
-            while value is not None and count + len(members) < least:
+            if isinstance(key, str) and ((key, 0) in members or key in bounds.barred):
+                continue
+            value = self._value(key)
+            while value is not None and self._count(members) < bounds.least:
                 self._objects.spend(1 + len(members))
                 number = 0 if isinstance(key, str) else len(members)
-                complete = self._with_required({**members, (key, number): value})
+                complete = self._with_required({**members, (key, number): value}, bounds)
                 if complete is None:
                     break
                 members = complete
                 if isinstance(key, str):
                     break
-        total = count + len(members)
-        fits = total >= least and (self._most is None or total <= self._most)
-        return members if fits else None
+        total = self._count(members)
+        return members if total >= bounds.least and bounds.fits(total) else None
 
     def _fails_at_end(self, members: Members, assertion: ObjectAssertion) -> bool:
         universe = self._universe
-        count = min(self._place.num_members + len(members), universe.most_counted)
+        count = min(self._count(members), universe.most_counted)
         return not self._objects._is_complete(assertion, universe, self._seen(members), count)
+
+    def _count(self, members: Members) -> int:
+        return self._place.num_members + len(members)
 
     def _seen(self, members: Members) -> int:
         return self._place.seen | _named(members, self._universe)
