@@ -1,8 +1,9 @@
 """Languages of JSON numbers by value, as expressions over their spelling.
 
-A number may be spelt with an exponent where nothing, or only its sign, is asked of it; anywhere else it is spelt in
-plain decimals, which can spell every value too. An integer may have a fraction of noughts (JSON Schema 2020-12 core,
-section 4.2.3).
+A number may be spelt with an exponent where nothing, or only its sign, is asked of it. Between other bounds it may be
+with one digit before the point, as most programs write it, if all such numbers with that exponent are within them;
+multiples are spelt in plain decimals, which can spell every value. An integer may have a fraction of noughts (JSON
+Schema 2020-12 core, section 4.2.3).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from grammars.json_schema.formula import Bound, Divisible, Formula, NumberAssert
 
 _MOST_RANGES: Final = 1024
 _MOST_LISTED: Final = 1024
+_MOST_EXPONENT: Final = 307
+"""Up to which every number with one digit before the point is one that a double can hold."""
 
 Set = tuple[DecimalRange, ...]
 """A set of numbers as the union of ranges, which may overlap."""
@@ -45,7 +48,7 @@ class NumberAlgebra:
         """
         self._arena, self._max_digits = arena, max_digits
         digit = arena.one_of(byte_range(0x30, 0x39))
-        leading = arena.one_of(byte_range(0x31, 0x39))
+        self._leading = leading = arena.one_of(byte_range(0x31, 0x39))
         more = arena.repeat(digit, 0, None if max_digits is None else max_digits - 1)
         nought = arena.literal(b"0")
         self._minus = arena.literal(b"-")
@@ -93,7 +96,25 @@ class NumberAlgebra:
             if numbers.of == 1 and numbers.low is None and numbers.high is None:
                 return self._integers if numbers.has_point else self._plain_integers
         bounded = replace(numbers, max_digits=self._max_digits)
-        return self._arena.automaton(bounded, bounded.start) if bounded.is_live(bounded.start) else NOTHING
+        plain = self._arena.automaton(bounded, bounded.start) if bounded.is_live(bounded.start) else NOTHING
+        if numbers.of is not None or numbers.not_of:
+            return plain
+        low, high = _decades(numbers.low, numbers.low_is_open, numbers.high)
+        below_low, below_high = _decades(_negated(numbers.high), numbers.high_is_open, _negated(numbers.low))
+        below = self._arena.concat(self._minus, self._with_exponent(below_low, below_high))
+        return self._arena.union(plain, self._with_exponent(low, high), below)
+
+    def _with_exponent(self, low: int, high: int) -> int:
+        """The numbers from 1 to 10 times a power of ten, by the least and the greatest exponent."""
+        if low > high:
+            return NOTHING
+        forms = set[str]()
+        for exponent in range(low, high + 1):
+            digits, signs = str(abs(exponent)), ("-",) if exponent < 0 else ("", "+")
+            forms.update(sign + padded for sign in signs for padded in (digits, digits.zfill(2)))
+        arena = self._arena
+        power = arena.concat(arena.one_of(byte_set(b"eE")), arena.literals(map(str.encode, forms)))
+        return arena.concat(self._leading, self._fraction, power)
 
     def _by_sign(self, numbers: DecimalRange) -> int:
         """All numbers, or those on one side of zero, with it or without."""
@@ -111,6 +132,20 @@ class NumberAlgebra:
             sign = self._minus if numbers.low is None else EMPTY
             plain = arena.union(zero, arena.concat(sign, nonzero))
         return arena.union(arena.concat(plain, self._exponent), arena.concat(sign, self._scientific))
+
+
+def _decades(low: Decimal | None, low_is_open: bool, high: Decimal | None) -> tuple[int, int]:
+    """The least and the greatest exponent with which all numbers from 1 to 10 times the power of ten are in a range."""
+    first, last = -_MOST_EXPONENT, _MOST_EXPONENT
+    if low is not None and low > 0:
+        first = low.adjusted() + (low_is_open or low != Decimal(1).scaleb(low.adjusted()))
+    if high is not None:
+        last = high.adjusted() - 1 if high > 0 else first - 1
+    return max(first, -_MOST_EXPONENT), min(last, _MOST_EXPONENT)
+
+
+def _negated(number: Decimal | None) -> Decimal | None:
+    return None if number is None else number.copy_negate()
 
 
 def number_set(formula: Formula) -> Set:
