@@ -68,7 +68,7 @@ class Diagnosis:
                     refused = True
         if self._unread:
             raise self._unread[0]
-        late = None if refused else met_late(self._reader, self._inhabited)
+        late = None if refused else met_late(self._values, self._inhabited)
         if late is not None:
             yield late
 
@@ -81,7 +81,7 @@ class Diagnosis:
                 found += self._found(formula, node)
         found += map(_refusal, self._unread)
         if all(each.status != "refused" for each in found):
-            late = met_late(self._reader, self._inhabited)
+            late = met_late(self._values, self._inhabited)
             found = [_refusal(late) if late is not None and late.pointer == each.pointer else each for each in found]
         return found
 

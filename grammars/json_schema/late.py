@@ -11,28 +11,35 @@ from collections.abc import Iterator
 from typing import Final
 
 from grammars.json_schema.arrays import ArrayFrame
-from grammars.json_schema.formula import Contains, Formula, Op, Unique, parts_of
+from grammars.json_schema.formula import Contains, Formula, Kind, Op, Unique, parts_of
 from grammars.json_schema.inhabitants import Inhabited
 from grammars.json_schema.objects import Key, ObjectFrame
 from grammars.json_schema.reading import Reader
+from grammars.json_schema.values import Values
 from grammars.spec import GrammarError
 
-_MOST_READ: Final = 256
-"""Values and places in containers."""
+_MOST_READ: Final = 2000
+"""Values and places in containers,"""
+_MOST_STEPS: Final = 100_000
+"""and steps that are spent on them."""
+_MOST_EDGES: Final = 8
+"""Of the ways to go on with a container, which may be as many as an `enum` has values."""
+_CONTAINERS: Final = Kind.OBJECT | Kind.ARRAY
 
 _Place = Formula | ObjectFrame | ArrayFrame
 
 
-def met_late(reader: Reader, inhabited: Inhabited) -> GrammarError | None:
-    """What would be raised while a document is read, as far as a few hundred places in documents show it."""
-    if not _denies_uniqueness(reader):
+def met_late(values: Values, inhabited: Inhabited) -> GrammarError | None:
+    """What would be raised while a document is read, as far as the places that are soon reached show it."""
+    root, arena = values.reader.root, values.arena
+    if not _denies_uniqueness(values.reader):
         return None
-    waiting, met = deque[_Place]([reader.root]), set[_Place]([reader.root])
+    waiting, met, enough = deque[_Place]([root]), set[_Place]([root]), arena.fuel - _MOST_STEPS
     try:
-        while waiting and len(met) < _MOST_READ:
+        while waiting and len(met) < _MOST_READ and arena.fuel > enough:
             here = waiting.popleft()
             for each in _opened(inhabited, here) if isinstance(here, Formula) else _behind(inhabited, here):
-                if each in met:
+                if each in met or (isinstance(each, Formula) and not inhabited.kinds(each) & _CONTAINERS):
                     continue
                 met.add(each)
                 if isinstance(each, Formula):
@@ -81,7 +88,7 @@ def _behind(inhabited: Inhabited, frame: ObjectFrame | ArrayFrame) -> Iterator[_
     """What the next member may be asked for, and the places behind it."""
     objects, arrays = inhabited.objects, inhabited.arrays
     if isinstance(frame, ArrayFrame):
-        for edge in arrays.edges(frame):
+        for edge in arrays.edges(frame)[:_MOST_EDGES]:
             yield edge.value
             yield arrays.after(frame, [edge.thread])
         return
