@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import and_, or_
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, AnyStr, ClassVar, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,7 +190,27 @@ class ByteRegexes:
 
     def literals(self, texts: Iterable[bytes]) -> int:
         """Any of some texts, as a trie: a derivative costs as much as there are branches, not texts."""
-        return self._trie(sorted(set(texts)), 0)
+        return self.trie(sorted(set(texts)), self.literal)
+
+    def trie(self, texts: Sequence[AnyStr], spell: Callable[[AnyStr], int]) -> int:
+        """Any of some different texts, ascending, given what spells a part of one."""
+        if not texts:
+            return NOTHING
+        branches, before = list[tuple[int, list[int]]](), texts[0]
+        """On the way to the text before: after how much of it others part from it, and what these go on with."""
+        for i in range(1, len(texts) + 1):
+            text = texts[i] if i < len(texts) else before[:0]
+            shared, rest, end = _num_shared(before, text), EMPTY, len(before)
+            while branches and branches[-1][0] > shared:
+                begin, parts = branches.pop()
+                rest, end = self.union(*parts, self.concat(spell(before[begin:end]), rest)), begin
+            rest = self.concat(spell(before[shared:end]), rest)
+            if branches and branches[-1][0] == shared:
+                branches[-1][1].append(rest)
+            else:
+                branches.append((shared, [rest]))
+            before = text
+        return self.union(*branches[0][1])
 
     def automaton(self, automaton: Automaton, state: Any) -> int:
         """What an automaton accepts from one of its states. Equal automata, as `==` has it, share expressions."""
@@ -663,20 +683,6 @@ class ByteRegexes:
         total = None if most < 0 or add_most < 0 else most + add_most
         return self._pair(self.repeat(body, least + add_least, total), tail)
 
-    def _trie(self, texts: Sequence[bytes], depth: int) -> int:
-        parts = [EMPTY] if texts and len(texts[0]) == depth else []
-        begin = len(parts)
-        while begin < len(texts):
-            byte, end = texts[begin][depth], begin + 1
-            while end < len(texts) and texts[end][depth] == byte:
-                end += 1
-            if end - begin == 1:
-                parts.append(self.literal(texts[begin][depth:]))
-            else:
-                parts.append(self._pair(self.one_of(1 << byte), self._trie(texts[begin:end], depth + 1)))
-            begin = end
-        return self.union(*parts)
-
     def _ascii_ways(self, expr: int) -> Ways:
         """The derivatives by the bytes of ASCII, and maybe by others."""
         ways = self._ways.get(expr) or self._known_ascii_ways.get(expr)
@@ -979,6 +985,12 @@ class ByteRegexes:
 
 def _lacks_quote(way: tuple[ByteSet, int]) -> bool:
     return not way[0] >> 0x22 & 1
+
+
+def _num_shared(one: AnyStr, other: AnyStr) -> int:
+    """How much of two texts is the same from their beginning on."""
+    parted = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(parted, min(len(one), len(other)))
 
 
 def _merged(ways: Iterable[tuple[ByteSet, int]]) -> Ways:

@@ -21,6 +21,7 @@ from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range, bytes_of
 from grammars.counted_repeats import UNBOUNDED
 
 _BEYOND_ASCII: Final = 1 << 0x80
+_COMBINED: Final = (Form.CONCAT, Form.INTERSECTION, Form.UNION, Form.ONE)
 _MOST_LEFT_OUT: Final = 32
 """So many parts of a concatenation are looked at before one that cannot be left out."""
 
@@ -111,22 +112,33 @@ class Loops:
 
     def _least(self, expr: int) -> int:
         """Bytes than which no match has fewer."""
-        found = self._fewest.get(expr)
-        if found is None:
-            found = self._fewest[expr] = 0 if self._arena.accepts(expr) else self._find_least(*self._arena.form(expr))
-        return found
+        fewest, waiting = self._fewest, [expr]
+        while waiting:  # for what is concatenated may be long
+            here = waiting[-1]
+            if here in fewest:
+                waiting.pop()
+            elif self._arena.accepts(here):
+                fewest[here] = 0
+            else:
+                form, *operands = self._arena.form(here)
+                parts = operands[:1] if form == Form.REPEAT else operands if form in _COMBINED else []
+                missing = [part for part in parts if part not in fewest]
+                waiting += missing
+                if not missing:
+                    fewest[here] = self._fewest_of(form, [fewest[part] for part in parts], operands)
+        return fewest[expr]
 
-    def _find_least(self, form: int, *operands: int) -> int:
-        """The same of an expression that does not match the empty text."""
-        match form, *operands:
-            case Form.CONCAT, head, tail:
-                return self._least(head) + self._least(tail)
-            case Form.REPEAT, body, times, _:
-                return self._least(body) * times
-            case Form.INTERSECTION, *parts:
-                return max(map(self._least, parts))
-            case ((Form.UNION | Form.ONE), *parts) if parts:
-                return min(map(self._least, parts))
+    def _fewest_of(self, form: int, parts: list[int], operands: list[int]) -> int:
+        """The same of an expression that does not match the empty text, given those of its parts."""
+        match form:
+            case Form.CONCAT:
+                return sum(parts)
+            case Form.REPEAT:
+                return parts[0] * operands[1]
+            case Form.INTERSECTION:
+                return max(parts)
+            case Form.UNION | Form.ONE if parts:
+                return min(parts)
             case _:
                 return 1
 

@@ -16,8 +16,6 @@ _MAX_LEVELS: Final = 64
 """Levels of an expression over bytes; deeper ones stay rules, for derivatives recurse over levels."""
 _MAX_LINKS: Final = 1 << 16
 """Links of a concatenation that are worth copying into a longer one; what has more stays a series of terminals."""
-_MAX_TRIE: Final = 64
-"""Bytes of the literals that a trie is made of, for it recurses over them."""
 
 
 def convert(grammar: Grammar, arena: ByteRegexes, parts: Parts) -> list[str]:
@@ -138,8 +136,8 @@ class _Conversion:
         literals, others = [], []
         for part in parts:
             match self._grammar.expressions[part]:
-                case Literal(text) if len(encoded := text.encode()) <= _MAX_TRIE:
-                    literals.append(encoded)
+                case Literal(text):
+                    literals.append(text.encode())
                 case _:
                     others.append(self._terminals[part].expr)
         return self._arena.union(self._arena.literals(literals), *others)

@@ -6,6 +6,7 @@ surrogate pair beyond the basic plane. Half a pair spells no character and never
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, Literal
 
 from grammars.byte_forms import NOTHING
@@ -81,6 +82,10 @@ class JsonChars:
     def text(self, text: str) -> int:
         """Exactly one text."""
         return self._arena.concat(*(self.chars(((ord(char), ord(char)),)) for char in text))
+
+    def texts(self, texts: Collection[str]) -> int:
+        """Any of some texts, as a trie of characters: a derivative costs as much as there are branches, not texts."""
+        return self._arena.trie(sorted(texts), self.text)
 
     def _byte(self, char: str) -> int:
         return self._arena.one_of(1 << ord(char))

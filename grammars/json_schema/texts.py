@@ -5,7 +5,6 @@ Values are what JSON strings stand for; how they are spelt is up to `JsonChars`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -24,9 +23,7 @@ _MOST_LISTED: Final = 256
 _MANY: Final = 8
 """From so many characters on they are counted beside the automaton of a pattern rather than in it."""
 _MOST_WRITTEN: Final = 64
-"""Of more words, those that have one spelling only are read along one trie."""
-_PLAIN: Final = re.compile(r"[^\x00-\x1f\"/\\\x7f-\U0010ffff]*")
-"""The texts that have one spelling only, whichever escapes may be written."""
+"""More words than these are spelt as a trie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,9 +341,9 @@ class TextAlgebra:
         """
         match texts:
             case Words(words):
-                plain = set(filter(_PLAIN.fullmatch, words)) if len(words) > _MOST_WRITTEN else set[str]()
-                others = (self._chars.text(word) for word in words if word not in plain)
-                return self.arena.union(self.arena.literals(map(str.encode, plain)), *others)
+                if len(words) > _MOST_WRITTEN:
+                    return self._chars.texts(words)
+                return self.arena.union(*(self._chars.text(word) for word in words))
             case Length(least, most):
                 return self.arena.repeat(self._any_char, least, most)
             case Counted() if texts in self._uncounted:

@@ -338,6 +338,21 @@ def test_the_guess_at_a_distance_is_made_only_as_far_as_a_text_goes() -> None:
     assert not accepted(arena, far, "b" * 7 + "a" + "b" * 29)
 
 
+@given(st.sets(st.binary(max_size=5).map(lambda text: bytes(each % 3 + 0x61 for each in text)), max_size=12))
+def test_a_trie_matches_the_union_of_its_texts(texts: set[bytes]) -> None:
+    arena = ByteRegexes()
+    trie, union = arena.literals(texts), arena.union(*map(arena.literal, texts))
+    assert arena.is_within(trie, union)
+    assert arena.is_within(union, trie)
+
+
+def test_literals_may_share_a_long_beginning() -> None:
+    arena = ByteRegexes()
+    choice = arena.literals([b"a" * 20_000 + b"x", b"a" * 20_000 + b"y", b"a" * 10_000])
+    for text, is_one in (("a" * 20_000 + "y", True), ("a" * 10_000, True), ("a" * 20_000, False)):
+        assert accepted(arena, choice, text) == is_one
+
+
 def test_ten_thousand_literals_make_a_trie() -> None:
     arena = ByteRegexes()
     texts = [f"value-{number}".encode() for number in range(10_000)]

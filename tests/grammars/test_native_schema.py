@@ -921,3 +921,11 @@ def test_no_key_is_thought_of_that_is_spelt_in_two_ways_at_once(schema: Any) -> 
     with pytest.raises(GrammarError) as caught:
         view_of({"type": "object"} | schema)
     assert caught.value.code == "unsatisfiable_schema"
+
+
+@pytest.mark.parametrize("num_texts", [1, 70])
+def test_long_texts_are_left_out(num_texts: int) -> None:
+    texts = ["é" + "b" * 1500 + str(i) for i in range(num_texts)]
+    view = view_of({"type": "string", "pattern": "^.", "not": {"enum": texts}})
+    assert not accepts(view, json.dumps(texts[0]))
+    assert accepts(view, json.dumps(texts[0][:-2]))
