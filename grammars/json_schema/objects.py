@@ -843,6 +843,7 @@ class _Completion:
         self, names: list[str], members: Members, negative: list[ObjectAssertion], bounds: _Bounds
     ) -> Members | None:
         """As `_refuted`, without one of some keys."""
+        self._objects.spend(_STEPS_OF_CLAIM * len(names))
         without = (bounds._replace(barred=bounds.barred | {name}) for name in names)
         found = (self._refuted(members, negative, each) for each in without)
         return next((each for each in found if each is not None), None)
