@@ -228,15 +228,20 @@ class Machine:
             self._link(phase, ending, after)
         return after
 
-    def repeated(self, phase: int) -> int:
-        """What `Phases.repeated` gives in place of a phase, or `NO_PHASE`."""
-        after = self._repeated.get(phase)
-        if after is None:
-            found = self._phases.repeated(phase)
+    def repeated(self, phase: Phase, after: int) -> int:
+        """The state behind a text that was read in a phase and came before, or `DEAD` where it may not come again.
+
+        `after`: the phase behind it if it had not come before.
+        """
+        if not phase.may_repeat:
+            return DEAD
+        state = self._repeated.get(after)
+        if state is None:
+            found = self._phases.repeated(after)
             if found is not None:
                 self._note(found)
-            after = self._repeated[phase] = NO_PHASE if found is None else found.number
-        return after
+            state = self._repeated[after] = DEAD if found is None else self.state(self.entry(found.number))
+        return state
 
     def entry(self, phase: int) -> Place:
         """Where a phase begins."""

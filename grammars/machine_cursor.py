@@ -83,7 +83,7 @@ class MachineCursor(PatientCursor["MachineView"]):
             for form in view.forms_begun(text, used[-1]):
                 rest = self._without_way_out(form, len(text)) or form[len(text) :] + b'"'
                 found += tokens_behind(view.vocabulary.trie, rest).tolist()
-        return list(filter(self._is_dead_end, found)) if view.may_repeat else found
+        return list(filter(self._is_dead_end, found)) if view.machine.may_repeat else found
 
     def _without_way_out(self, form: bytes, begun: int) -> bytes | None:
         """What of a used text, its first `begun` bytes read, leads where nothing but used texts can come of it."""

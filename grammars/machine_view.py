@@ -112,11 +112,6 @@ class MachineView(PatientView):
         return self._masks.nbytes + self.machine.nbytes + self._walk.nbytes + steps
 
     @property
-    def may_repeat(self) -> bool:
-        """Whether some text that should differ from others may come again all the same."""
-        return self.machine.may_repeat
-
-    @property
     def num_states(self) -> int:
         """Those that were reached so far."""
         return self.machine.num_states
@@ -270,8 +265,10 @@ class MachineView(PatientView):
             if not self._is_named(phase, text):
                 word = value_of(text)
                 if word in used[-1]:
-                    again = self._repeated(phase, after)
-                    return None if again is None else self._read(again, token[end:], used, None)
+                    again, rest = self._repeated(phase, after), token[end:]
+                    if again == DEAD:
+                        return None
+                    return self._read(again, rest, used, None) if rest else (again, used, None)
                 used = (*used[:-1], used[-1] | {word})
             text = None
         used = used[: step.kept]
@@ -279,14 +276,11 @@ class MachineView(PatientView):
             return step.state, used, None
         return step.state, _opened(used, step.depth), step.begun if text is None else text + step.begun
 
-    def _repeated(self, phase: Phase, after: int) -> int | None:
-        """The state behind a text that was read in a phase and came before, if one may; `after`: the phase else."""
-        if not phase.may_repeat:
-            return None
+    def _repeated(self, phase: Phase, after: int) -> int:
+        """What `Machine.repeated` gives."""
         with self._lock:
             self._refuel()
-            again = self.machine.repeated(after)
-            return None if again < 0 else self.machine.state(self.machine.entry(again))
+            return self.machine.repeated(phase, after)
 
     def _step(self, state: int, token: bytes) -> _Step | None:
         """What a token does, or the end of one; None where it leads nowhere."""
@@ -300,7 +294,7 @@ class MachineView(PatientView):
             return made
 
     def _new_step(self, state: int, token: bytes) -> _Step | None:
-        if state == DEAD:
+        if not token or state == DEAD:
             return None
         with self._lock:
             self._refuel()
@@ -401,7 +395,7 @@ class MachineView(PatientView):
         if value_of((text + end)[:-1]) not in used:
             return False
         after = self.run(state, end)
-        return after == DEAD or self._repeated(self.machine.phase(state), self.machine.places[after][0]) is None
+        return after == DEAD or self._repeated(self.machine.phase(state), self.machine.places[after][0]) == DEAD
 
     def forms_begun(self, text: bytes, used: frozenset[str]) -> list[bytes]:
         """The spellings of used texts that begin with `text`; many are asked for of one set after the other."""

@@ -18,7 +18,7 @@ from grammars.json_schema.texts import Texts
 from grammars.json_schema.values import Values
 from grammars.json_schema.witness import Within, Witnesses
 from grammars.json_strings import spelling, value_of
-from grammars.machine import NO_PHASE, Machine
+from grammars.machine import Machine
 from grammars.shortest import ShortestTexts, by_length
 from grammars.words import NO_NODE
 
@@ -73,18 +73,12 @@ class Endings:
         for tried, piece in enumerate(self._pieces(phase, lexeme, extra)):
             reached = machine.run(state, piece)
             if reached != DEAD and is_distinct and value_of((text + piece)[:-1]) in taken:
-                reached = self._repeated(phase, reached)
+                reached = machine.repeated(machine.phases[phase], machine.places[reached][0])
             if reached != DEAD:
                 return piece, reached
             if tried > _MOST_TRIED:
                 break
         raise FuelError("no end of this text was found")
-
-    def _repeated(self, phase: int, state: int) -> int:
-        """In place of a state behind a text that came before: the one where it may, else `DEAD`."""
-        machine = self._machine
-        after = machine.repeated(machine.places[state][0]) if machine.phases[phase].may_repeat else NO_PHASE
-        return DEAD if after < 0 else machine.state(machine.entry(after))
 
     def _pieces(self, phase: int, lexeme: int, extra: int) -> Iterator[bytes]:
         machine = self._machine

@@ -831,8 +831,10 @@ class _Completion:
             complete = self._with_required(added, bounds)
             if complete is not None and (found := self._refuted(complete, others, bounds)) is not None:
                 return found
-        if first.most is not None and (found := self._refuted(members, others, bounds.at_least(first.most + 1))):
-            return found
+        if first.most is not None:
+            found = self._refuted(members, others, bounds.at_least(first.most + 1))
+            if found is not None:
+                return found
         for added in self._with_dependent(members, first, bounds):
             found = self._refuted_without(self._lacking(added, first), added, others, bounds)
             if found is not None:

@@ -63,6 +63,15 @@ def test_masks_have_the_tokens_that_are_taken_but_for_those_with_no_way_on(schem
     compiler.close()
 
 
+@pytest.mark.parametrize("schema", [{"type": "string"}, {"type": "object"}, UNIQUE])
+def test_a_token_without_bytes_is_never_taken(schema: Any) -> None:
+    compiler = GrammarCompiler(Vocabulary([*TOKENS, b""], (len(TOKENS) - 1,), frozenset()), num_workers=1)
+    cursor = compiler.compile(JsonSchema.of(schema, "compact")).cursor()
+    assert len(TOKENS) not in allowed(cursor.mask_row())
+    assert not cursor.advance(len(TOKENS))
+    compiler.close()
+
+
 def test_items_that_must_differ_share_their_words_whichever_came_first() -> None:
     words = [f"word number {i:02}" for i in range(40)]
     view = view_of({"type": "array", "items": {"enum": words}, "uniqueItems": True}, ANY_ORDER)
