@@ -18,7 +18,7 @@ from typing import Final
 
 from grammars.byte_forms import EMPTY, NOTHING
 from grammars.byte_regex import ByteRegexes
-from grammars.byte_sets import byte_range, byte_set
+from grammars.byte_sets import ByteSet, byte_range, byte_set
 from grammars.decimals import DecimalRange
 from grammars.json_schema.formula import Bound, Divisible, Formula, NumberAssertion, Numbers, OneOf, Op
 
@@ -47,7 +47,7 @@ class NumberAlgebra:
         reader makes infinity of it.
         """
         self._arena, self._max_digits = arena, max_digits
-        digit = arena.one_of(byte_range(0x30, 0x39))
+        self._digit = digit = arena.one_of(byte_range(0x30, 0x39))
         self._leading = leading = arena.one_of(byte_range(0x31, 0x39))
         more = arena.repeat(digit, 0, None if max_digits is None else max_digits - 1)
         nought = arena.literal(b"0")
@@ -108,13 +108,32 @@ class NumberAlgebra:
         """The numbers from 1 to 10 times a power of ten, by the least and the greatest exponent."""
         if low > high:
             return NOTHING
-        forms = set[str]()
-        for exponent in range(low, high + 1):
-            digits, signs = str(abs(exponent)), ("-",) if exponent < 0 else ("", "+")
-            forms.update(sign + padded for sign in signs for padded in (digits, digits.zfill(2)))
         arena = self._arena
-        power = arena.concat(arena.one_of(byte_set(b"eE")), arena.literals(map(str.encode, forms)))
-        return arena.concat(self._leading, self._fraction, power)
+        below, above = self._whole_numbers(max(1, -high), -low), self._whole_numbers(max(0, low), high)
+        sign = arena.repeat(arena.literal(b"+"), 0, 1)
+        exponent = arena.union(arena.concat(self._minus, below), arena.concat(sign, above))
+        return arena.concat(self._leading, self._fraction, arena.one_of(byte_set(b"eE")), exponent)
+
+    def _whole_numbers(self, first: int, last: int) -> int:
+        """The whole numbers from one to another, of three digits at most, those of one digit with a nought or without."""
+        found = [NOTHING]
+        for num_digits in (1, 2, 3):
+            least, most = max(first, 100 if num_digits == 3 else 0), min(last, 10**num_digits - 1)
+            if least <= most:
+                found.append(self._digits(least, most, num_digits))
+        return self._arena.union(*found)
+
+    def _digits(self, first: int, last: int, num_digits: int) -> int:
+        """The whole numbers from one to another, with noughts before them up to a number of digits."""
+        arena = self._arena
+        if first == 0 and last == 10**num_digits - 1:
+            return arena.repeat(self._digit, num_digits, num_digits)
+        unit = 10 ** (num_digits - 1)
+        found: dict[int, ByteSet] = {}
+        for digit in range(first // unit, last // unit + 1):
+            more = self._digits(max(0, first - digit * unit), min(unit - 1, last - digit * unit), num_digits - 1)
+            found[more] = found.get(more, 0) | 1 << 0x30 + digit
+        return arena.union(*(arena.concat(arena.one_of(leading), more) for more, leading in found.items()))
 
     def _by_sign(self, numbers: DecimalRange) -> int:
         """All numbers, or those on one side of zero, with it or without."""
