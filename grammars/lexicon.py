@@ -252,7 +252,8 @@ class Lexicon:
             row[bytes_of(told)] = UNKNOWN
         self.rows[lexeme] = row
         self.facts[lexeme, WIDE:] = wide, kinds, np.count_nonzero(row[:0x80]) > _MOST_SPARSE
-        self.facts[lexeme, LOOPS : LOOP_REST + 1] = self._read_on(lexeme)
+        if row[:0x80].any():  # else it is within a character
+            self.facts[lexeme, LOOPS : LOOP_REST + 1] = self._read_on(lexeme)
 
     def _after_wide(self, lexeme: int, alike: Mapping[tuple[int, int], list[Reading]], floor: int) -> tuple[int, int]:
         """`WIDE` and `WIDE_KINDS` of a lexeme, whose readings are given by expression and place. Raises FuelError."""

@@ -20,6 +20,7 @@ from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range, byte_set
 ASCII: Final = byte_range(0, 0x7F)
 BEYOND_ASCII: Final = ALL_BYTES & ~ASCII
 _LEADS: Final = byte_range(0xC2, 0xF4)
+_CONTINUATIONS: Final = byte_range(0x80, 0xBF)
 
 
 class Arena(Protocol):
@@ -106,6 +107,8 @@ class WideChars:
         if self._begins_ascii(expr):
             return _NONE
         if expr not in self._known:
+            if self._is_within(expr):
+                return None
             self._arena.spend(1)
             self._known[expr] = self._find(expr)
         return self._known[expr]
@@ -178,6 +181,13 @@ class WideChars:
         if form == Form.CONCAT and parts:
             form, *parts = self._arena.form(parts[0])
         return form == Form.BYTES and not parts[0] & BEYOND_ASCII
+
+    def _is_within(self, expr: int) -> bool:
+        """Whether an expression begins within a character: with a byte that begins none."""
+        form, *parts = self._arena.form(expr)
+        while form in (Form.CONCAT, Form.UNION) and parts:
+            form, *parts = self._arena.form(parts[0])
+        return form == Form.BYTES and not parts[0] & ~_CONTINUATIONS
 
     def _begins_wide(self, expr: int) -> bool:
         """Whether an expression begins with bytes beyond ASCII, and so is one of several that spell characters."""

@@ -43,6 +43,8 @@ _AT_FAULT: Final = frozenset(
     | {"minItems", "minLength", "minProperties", "minContains"}
 )
 """What may be refused when a schema is read: that it refers to itself in place, counts too far, or what it leaves."""
+_LOOKED_AT: Final = _AT_FAULT | {"pattern", "patternProperties"}
+"""What may be refused at all, but for `uniqueItems`."""
 
 
 class Diagnosis:
@@ -62,7 +64,7 @@ class Diagnosis:
         refused = False
         for formula in self._schemas():
             node = formula.schema[0]
-            if isinstance(node.value, dict):
+            if isinstance(node.value, dict) and (self._has_uniqueness or not _LOOKED_AT.isdisjoint(node.value)):
                 for error in self._refused(formula, self._reader.keywords(node)):
                     yield error
                     refused = True

@@ -6,14 +6,14 @@ down to draft 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
 
 from grammars.fuel import unlimited
-from grammars.json_schema.dialects import REF_HIDES_SIBLINGS
-from grammars.json_schema.documents import Documents, Node
+from grammars.json_schema.dialects import REF_HIDES_SIBLINGS, Dialect
+from grammars.json_schema.documents import Documents, Node, Resource
 from grammars.json_schema.formats import INTEGER_FORMATS
 from grammars.json_schema.formula import (
     ArrayAssertion,
@@ -64,6 +64,9 @@ _OBJECT: Final = frozenset(
 _ARRAY: Final = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"})
 _BRIEF: Final = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 """Keywords that speak of nothing below a value, and are never refused."""
+_BOUNDS: Final = _BRIEF - {"type"}
+_PATTERNS: Final = frozenset({"oneOf", "patternProperties"})
+"""Keywords below which several patterns may be told apart."""
 _STEPS_OF_SUBSCHEMA: Final = 5
 _SEVERAL: Final = 3
 """So many patterns that may match anywhere in a text, at least, make many more states than each of them has."""
@@ -127,6 +130,8 @@ class Reader:
         self._assert_format = assert_format
         self._read: dict[Formula, Formula] = {}
         self._of_type: dict[str, Formula] = {}
+        self._not_brief: dict[Dialect, set[str]] = {}
+        """The keywords that ask for something, other than those of `_BRIEF`."""
         self.root = self._schema(documents.root, ())
 
     def keywords(self, node: Node) -> Keywords:
@@ -139,8 +144,9 @@ class Reader:
         if found is None:
             found = self._read[schema] = self.formulas.all_of(self._parts(*schema.schema))
             node = schema.schema[0]
-            if isinstance(node.value, dict) and _has_several_patterns(self.keywords(node)):
-                self.of_several_patterns.append(schema)
+            if isinstance(node.value, dict) and not _PATTERNS.isdisjoint(node.value):
+                if _has_several_patterns(self.keywords(node)):
+                    self.of_several_patterns.append(schema)
         return found
 
     def inside(self, schema: Formula) -> list[Formula]:
@@ -423,34 +429,32 @@ class Reader:
 
     def _schema(self, node: Node, scope: Scope) -> Formula:
         self._spend(_STEPS_OF_SUBSCHEMA)
-        if not self._each_alone and isinstance(node.value, dict) and _is_brief(node.value, node.resource.shapes):
+        if not self._each_alone and isinstance(node.value, dict) and self._is_brief(node.value, node.resource):
             return self._brief(node, scope)
         resource = node.resource
         if (resource.dynamic_anchors or resource.recursive_anchor) and resource not in scope:
             scope = (*scope, resource)
         return self.formulas.schema(node, scope)
 
+    def _is_brief(self, value: dict[str, Any], resource: Resource) -> bool:
+        """Whether a schema asks for a type or a number in bounds, and for nothing else.
+
+        What it means is soon read, and equal for the many subschemas of a document that ask for the same.
+        """
+        others = self._not_brief.get(resource.dialect)
+        if others is None:
+            others = self._not_brief[resource.dialect] = {"const", *resource.shapes} - _BRIEF - ANNOTATIONS
+        return others.isdisjoint(value)
+
     def _brief(self, node: Node, scope: Scope) -> Formula:
         """What a schema asks for that asks for nothing but one type is kept: it is what most of them ask for."""
-        keywords = self.keywords(node)
-        name = keywords.get("type")
-        if len(keywords.values) != 1 or not isinstance(name, str):
-            return self.formulas.all_of(self.assertions(keywords, scope))
+        assert isinstance(node.value, dict)
+        name = node.value.get("type")
+        if not isinstance(name, str) or not _BOUNDS.isdisjoint(node.value) or "type" not in node.resource.shapes:
+            return self.formulas.all_of(self.assertions(self.keywords(node), scope))
         if name not in self._of_type:
-            self._of_type[name] = self.formulas.all_of(self.assertions(keywords, scope))
+            self._of_type[name] = self.formulas.all_of(self.assertions(self.keywords(node), scope))
         return self._of_type[name]
-
-
-def _is_brief(keywords: Iterable[str], known: Container[str]) -> bool:
-    """Whether a schema asks for a type or a number in bounds, and for nothing else.
-
-    What it means is soon read, and equal for the many subschemas of a document that ask for the same. `known`: the
-    keywords that mean something, but for `const`.
-    """
-    return all(
-        keyword in _BRIEF or keyword in ANNOTATIONS or (keyword != "const" and keyword not in known)
-        for keyword in keywords
-    )
 
 
 def _least(keywords: Keywords, keyword: str, default: int = 0) -> int:
