@@ -29,7 +29,7 @@ NO_PLACE: Final = -1
 LACKING: Final = -2
 """In place of a phase, or of a byte: something is not built yet."""
 LABEL_SHIFT: Final = 20
-LEXEME, ROOT, TOTALS, LEAST, MOST, DISTINCT, DEPTH = range(7)
+LEXEME, ROOT, TOTALS, LEAST, MOST, DISTINCT, DEPTH, COUNTED, LENGTHS = range(9)
 """Columns of the table of phases."""
 
 Place = tuple[int, int, int]
@@ -50,6 +50,9 @@ class Phase(NamedTuple):
     most: int = -1
     """The characters that a counted lexeme without words may have, where these bound it; -1 is no bound. Where there is
     a `least`, the lexeme reads texts of every length, whatever was read of one."""
+    lengths: tuple[tuple[int, int], ...] = ()
+    """Where a text of such a lexeme ends with a label, by how long it is: from how many characters on, ascending, with
+    which one; -1 where it must not end. From `least` to `most`; then the lexeme reads texts of every length, too."""
     may_end: bool = False
     """Whether the text may end where an open lexeme of this phase may."""
     depth: int = 0
@@ -59,6 +62,22 @@ class Phase(NamedTuple):
     machine does not see to it, for then its states would be as many as texts; a cursor over it does."""
     may_repeat: bool = False
     """Whether such a text may come again all the same; then `Phases.repeated` tells what follows."""
+
+    @property
+    def ends(self) -> list[tuple[int, int, int]]:
+        """The fewest and the most characters, -1 for no bound, with which a text may end, and its label, -1 for none.
+
+        Ascending, for each label one after the other.
+        """
+        if not self.lengths:
+            return [(self.least, self.most, -1)]
+        bounds = [*(least - 1 for least, _ in self.lengths[1:]), self.most]
+        return [(least, most, label) for (least, label), most in zip(self.lengths, bounds, strict=True) if label >= 0]
+
+    @property
+    def counted(self) -> int:
+        """The characters beyond which their number does not matter but for `most`."""
+        return self.lengths[-1][0] if self.lengths else self.least
 
 
 class Phases(Protocol):
@@ -72,9 +91,9 @@ class Phases(Protocol):
         ...
 
     def follow(self, phase: int, tags: int, label: int) -> Phase | None:
-        """The phase after one that ended with a set of tags of its lexeme (by number) and with a word of a label.
+        """The phase after one that ended with a set of tags of its lexeme (by number), and with a label.
 
-        `label` is -1 where no word ended there. None where nothing may follow.
+        That is of the word that ended there, or by the length of the text; -1 for none. None where nothing may follow.
         """
         ...
 
@@ -96,6 +115,7 @@ class Tables(NamedTuple):
     follow_phases: NDArray[np.int32]
     words: NDArray[np.int32]
     totals: NDArray[np.int32]
+    lengths: NDArray[np.int32]
 
 
 class Machine:
@@ -103,8 +123,11 @@ class Machine:
 
     def __init__(self, lexicon: Lexicon, words: WordTries, phases: Phases) -> None:
         self.lexicon, self.words, self._phases = lexicon, words, phases
-        self._phase_facts = np.zeros((16, 7), np.int32)
-        """[capacity, 7] the numbers of the phases; the columns are `LEXEME` and those after it."""
+        self._phase_facts = np.zeros((16, 9), np.int32)
+        """[capacity, 9] the numbers of the phases; the columns are `LEXEME` and those after it."""
+        self._lengths = np.zeros((0, 2), np.int32)
+        """[n, 2] `Phase.lengths` of all phases, each from its `LENGTHS` on, the labels plus one; behind each the
+        greatest number there is."""
         self.phases: list[Phase] = []
         """By number, as far as they were met."""
         self._follow_keys = np.full(16, -1, np.int64)
@@ -257,6 +280,7 @@ class Machine:
             self._follow_phases,
             words.nodes,
             words.totals,
+            self._lengths,
         )
 
     def _read(self, state: int, text: bytes, phases: NDArray[np.int32] | None) -> int:
@@ -290,7 +314,11 @@ class Machine:
             self._phase_facts[number] = (
                 *(phase.lexeme, phase.root, phase.totals),
                 *(phase.least, phase.most, phase.is_distinct, phase.depth),
+                *(phase.counted, len(self._lengths) if phase.lengths else -1),
             )
+            if phase.lengths:
+                added = [*((least, label + 1) for least, label in phase.lengths), (np.iinfo(np.int32).max, 0)]
+                self._lengths = np.concatenate((self._lengths, np.array(added, np.int32)))
 
 
 @njit(cache=True, nogil=True)
@@ -354,15 +382,21 @@ def step_place(t, phase, lexeme, extra, byte):  # type: ignore[no-untyped-def]
         else:
             tags = t.lexemes[following, EAGER]
             if not rooted:
-                least, most = t.phases[phase, LEAST], t.phases[phase, MOST]
+                most, at = t.phases[phase, MOST], t.phases[phase, LENGTHS]
                 if tags > 0:
-                    if extra < least:
+                    if extra < t.phases[phase, LEAST]:
                         return NO_PLACE, 0, np.int64(0)
+                    if at >= 0:
+                        while t.lengths[at + 1, 0] <= extra:
+                            at += 1
+                        label = t.lengths[at, 1]
+                        if label == 0:
+                            return NO_PLACE, 0, np.int64(0)
                 elif most >= 0:
                     extra += t.lexemes[lexeme, BOUNDARY]
                     if extra + t.lexemes[following, REST] > most:
                         return NO_PLACE, 0, np.int64(0)
-                elif extra < least:
+                elif extra < t.phases[phase, COUNTED]:
                     extra += t.lexemes[lexeme, BOUNDARY]
             if tags == 0 and label == 0:
                 return phase, following, np.int64(node if rooted else extra)

@@ -57,6 +57,13 @@ class Interior(NamedTuple):
         arrays = (self.inside, self.num_chars, self.end_nodes, self.end_chars, self.whole, self.parts)
         return 100 * len(self.end_at) + sum(array.nbytes for array in [*arrays, *self.within.values()])
 
+    def ends_of(self, least: int, most: int | None) -> NDArray[np.int32]:
+        """Those of the end nodes before which at least, and at most, so many characters were begun."""
+        if least <= 0 and most is None:
+            return self.end_nodes
+        is_within = self.end_chars >= least
+        return self.end_nodes[is_within if most is None else is_within & (self.end_chars <= most)]
+
     def at_most(self, num_chars: int) -> Row:
         """The tokens that stay inside and begin at most so many characters, for the caller to change."""
         known = self.within.get(num_chars)
@@ -172,7 +179,7 @@ class TokenMasks:
     def _limits(self, place: Place) -> _Limits | None:
         """None where neither is limited, where a string is too short to end, and where none is read."""
         phase, left = self.machine.phases[place[0]], self.machine.lexicon.left(place[1])
-        if phase.root != NO_NODE or place[2] < phase.least:
+        if phase.root != NO_NODE or place[2] < phase.counted:
             return None
         if phase.most < 0:
             return None if left == UNBOUNDED else _Limits(UNBOUNDED, left)
@@ -200,21 +207,24 @@ class TokenMasks:
         phase, _, extra = place
         machine, trie = self.machine, self._trie
         read = machine.phases[phase]
-        row, nodes, words = None, interior.end_nodes, list[tuple[int, int]]()
+        row, ends, words = None, [(interior.end_nodes, 0)], list[tuple[int, int]]()
         if read.root == NO_NODE:
             if read.most >= 0:
                 row = interior.at_most(read.most - extra)
-                nodes = nodes[(interior.end_chars <= read.most - extra) & (interior.end_chars >= read.least - extra)]
-            elif read.least > extra:
-                nodes = nodes[interior.end_chars >= read.least - extra]
+            ends = [
+                (interior.ends_of(least - extra, most - extra if most >= 0 else None), label + 1)
+                for least, most, label in read.ends
+            ]
         elif extra >= 0:
             words = _words(machine.tables(), trie, phase, extra)
             if words:
-                is_left = np.ones(len(nodes), np.bool_)
+                is_left = np.ones(len(interior.end_nodes), np.bool_)
                 is_left[[interior.end_at[node] for node, _ in words if node in interior.end_at]] = False
-                nodes = nodes[is_left]
+                ends = [(interior.end_nodes[is_left], 0)]
         behind: list[tuple[NDArray[np.int32], Place]] = []
-        if (after := machine.follow(phase, interior.tags)) != NO_PHASE:
+        for nodes, label in ends:
+            if not len(nodes) or (after := machine.follow(phase, label << LABEL_SHIFT | interior.tags)) == NO_PHASE:
+                continue
             if nodes is interior.end_nodes and row is None:
                 row, parts = interior.whole.copy(), interior.parts
             else:

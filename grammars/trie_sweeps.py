@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from grammars.byte_kinds import BROKEN, CHILD, HEIGHT, HIGH, KIND_OF, LOW, OWN, WITH_NODE, decode_byte
 from grammars.counted_repeats import UNBOUNDED
 from grammars.lexicon import BOUNDARY, DENSE, EAGER, LEFT, LOOP_REST, LOOPS, OPEN, REST, WIDE, WIDE_KINDS
-from grammars.machine import LEAST, MOST, ROOT
+from grammars.machine import COUNTED, MOST, ROOT
 from grammars.trie import TokenTrie
 from grammars.trie_walks import is_plain, left_after, set_tokens, stays
 
@@ -87,7 +87,7 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
     for k in range(len(all_parts)):
         first, end = all_parts[k, 0], all_parts[k, 1]
         phase, lexeme, extra = all_places[k, 0], all_places[k, 1], all_places[k, 2]
-        is_counted, most, least = not is_plain(phases, phase, extra), phases[phase, MOST], phases[phase, LEAST]
+        is_counted, most, counted = not is_plain(phases, phase, extra), phases[phase, MOST], phases[phase, COUNTED]
         if first == end or not lexemes[lexeme, DENSE] or (is_counted and phases[phase, ROOT] >= 0):
             left, places = _with_room(left, places, num_left)
             left[num_left, 0], left[num_left, 1], left[num_left, 2] = first, end, all_parts[k, 2]
@@ -134,7 +134,7 @@ def sweep(t, row, work, start, subtrees, order):  # type: ignore[no-untyped-def]
                 num_left += 1
                 continue
             if is_counted and not is_begun:
-                if most >= 0 or extra < least:
+                if most >= 0 or extra < counted:
                     extra += lexemes[here, BOUNDARY]
                 if most >= 0 and extra + lexemes[following, REST] > most:
                     reach = max(reach, most + 1) if phase == start else reach

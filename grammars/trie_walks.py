@@ -12,7 +12,7 @@ from numba import njit
 from grammars.byte_kinds import BROKEN, BYTE, CHILD, HEIGHT, HIGH, KIND_OF, KINDS, LOW, OWN, WITH_NODE, decode_byte
 from grammars.counted_repeats import UNBOUNDED
 from grammars.lexicon import BOUNDARY, EAGER, LEFT, LOOP_MOST, LOOP_REST, LOOPS, REST, WIDE, WIDE_KINDS
-from grammars.machine import LEAST, MOST, ROOT, TOTALS, step_place
+from grammars.machine import COUNTED, MOST, ROOT, TOTALS, step_place
 from grammars.words import LABEL, child_of
 
 
@@ -117,7 +117,7 @@ def is_plain(phases, phase, extra):  # type: ignore[no-untyped-def]
     """Whether all that a byte can change at a place is the lexeme, as long as that does not end."""
     if phases[phase, ROOT] >= 0:
         return extra < 0
-    return phases[phase, MOST] < 0 and extra >= phases[phase, LEAST]
+    return phases[phase, MOST] < 0 and extra >= phases[phase, COUNTED]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -143,7 +143,7 @@ def _begin_wide(lexemes, phases, phase, lexeme, extra):  # type: ignore[no-untyp
     """The place behind a character beyond ASCII, which is counted; of phase -1 where there are too many."""
     wide = np.int64(lexemes[lexeme, WIDE])
     if phases[phase, ROOT] < 0:
-        if phases[phase, MOST] >= 0 or extra < phases[phase, LEAST]:
+        if phases[phase, MOST] >= 0 or extra < phases[phase, COUNTED]:
             extra += lexemes[lexeme, BOUNDARY]
         if phases[phase, MOST] >= 0 and extra + lexemes[wide, REST] > phases[phase, MOST]:
             return np.int64(-1), wide, extra

@@ -90,8 +90,9 @@ class Endings:
         arena = self._arena
         exprs = machine.lexicon.exprs(lexeme)
         begun = b""
-        if read.root == NO_NODE and (read.most >= 0 or read.least > extra):
-            between = self._counted(lexeme, read.least - extra)
+        least = next((least for least, most, _ in read.ends if most < 0 or extra <= most), read.least)
+        if read.root == NO_NODE and (read.most >= 0 or least > extra):
+            between = self._counted(lexeme, least - extra)
             yield between[-1][0] + b'"'
             begun, rest = between[max(0, len(between) - 1 - _CHARS_VARIED)]
             exprs = [rest]

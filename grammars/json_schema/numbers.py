@@ -115,7 +115,7 @@ class NumberAlgebra:
         return arena.concat(self._leading, self._fraction, arena.one_of(byte_set(b"eE")), exponent)
 
     def _whole_numbers(self, first: int, last: int) -> int:
-        """The whole numbers from one to another, of three digits at most, those of one digit with a nought or without."""
+        """The whole numbers from one to another, of three digits at most; before one digit there may be a nought."""
         found = [NOTHING]
         for num_digits in (1, 2, 3):
             least, most = max(first, 100 if num_digits == 3 else 0), min(last, 10**num_digits - 1)

@@ -122,9 +122,9 @@ class JsonPhases:
         self._asked_last: tuple[InText, dict[Texts, list[int]]] | None = None
         self._rests: dict[int, int] = {}
         """By phase, the tag of the language of all strings but those of the others, if there is one."""
-        self._label_ids: dict[tuple[Words, ...], int] = {}
-        self._labels: list[tuple[Words, ...]] = []
-        """By label of a word, the languages that have it, whichever are asked for beside them."""
+        self._label_ids: dict[tuple[Texts, ...], int] = {}
+        self._labels: list[tuple[Texts, ...]] = []
+        """By label of a string, the languages that have it, whichever are asked for beside them."""
 
     def first(self) -> Phase:
         root = self._values.reader.root
@@ -297,6 +297,10 @@ class JsonPhases:
             lexeme = self._syntax.any_name if is_distinct else self._syntax.any_text
             most = -1 if bound.most is None else bound.most
             return Phase(number, lexeme, least=bound.least, most=most, is_distinct=is_distinct)
+        if not is_distinct and (lengths := self._lengths(asked)):
+            mosts = [each.most for each in asked if isinstance(each, Length)]
+            most = -1 if None in mosts else max(each for each in mosts if each is not None)
+            return Phase(number, self._syntax.any_text, least=lengths[0][0], most=most, lengths=lengths)
         algebra = self._values.key_algebra if is_distinct else self._values.text_algebra
         if len(asked) == 1 and isinstance(bound, Counted) and not is_distinct:
             lexeme = self._syntax.counted(algebra.uncounted(bound))
@@ -309,6 +313,18 @@ class JsonPhases:
         if asked[index] != ANY:
             self._rests[number] = tag
         return Phase(number, self._syntax.told(readings, (guard, tag)))
+
+    def _lengths(self, asked: list[Texts]) -> tuple[tuple[int, int], ...]:
+        """`Phase.lengths` of languages that are told apart by the number of characters only; empty for others."""
+        bounds = [each for each in asked if isinstance(each, Length)]
+        if len(bounds) < len(asked):
+            return ()
+        ends = {each.most + 1 for each in bounds if each.most is not None}
+        found = list[tuple[int, int]]()
+        for least in sorted({each.least for each in bounds} | ends):
+            having = tuple(each for each in bounds if each.least <= least and (each.most is None or least <= each.most))
+            found.append((least, self._label(having) if having else -1))
+        return tuple(found if found[-1][1] >= 0 else found[:-1])
 
     def _word_labels(self, asked: list[Texts]) -> list[tuple[bytes, int]]:
         """The words that are asked for, each labelled with the languages that have it."""
@@ -323,7 +339,7 @@ class JsonPhases:
             for form in self._values.key_algebra.spellings(word)
         ]
 
-    def _label(self, languages: tuple[Words, ...]) -> int:
+    def _label(self, languages: tuple[Texts, ...]) -> int:
         made = self._label_ids.setdefault(languages, len(self._labels))
         if made == len(self._labels):
             self._labels.append(languages)

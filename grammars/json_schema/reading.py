@@ -144,9 +144,9 @@ class Reader:
         if found is None:
             found = self._read[schema] = self.formulas.all_of(self._parts(*schema.schema))
             node = schema.schema[0]
-            if isinstance(node.value, dict) and not _PATTERNS.isdisjoint(node.value):
-                if _has_several_patterns(self.keywords(node)):
-                    self.of_several_patterns.append(schema)
+            may_have = isinstance(node.value, dict) and not _PATTERNS.isdisjoint(node.value)
+            if may_have and _has_several_patterns(self.keywords(node)):
+                self.of_several_patterns.append(schema)
         return found
 
     def inside(self, schema: Formula) -> list[Formula]:

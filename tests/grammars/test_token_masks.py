@@ -140,6 +140,15 @@ SCHEMAS: list[Any] = [
     {"type": "string", "anyOf": [{"pattern": "^[a-z]+(-[a-z0-9]+)*$", "maxLength": 40}, {"enum": ["1", "Aé"]}]},
     {"type": "string", "anyOf": [{"pattern": r"^\\S+(\\s\\S+)*$", "maxLength": 24}, {"pattern": "^ "}]},
     {"anyOf": [{"type": "string", "maxLength": 30, "pattern": "^[^é]*$"}, {"type": "string", "minLength": 3}]},
+    {**A_OR_THE, "oneOf": [{"properties": {"a": {"minLength": 3, "maxLength": 5}}}, {"required": ["the"]}]},
+    {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "the": {"type": "string"}},
+        "anyOf": [
+            {"properties": {"a": {"maxLength": most}, "the": {"minLength": least, "maxLength": least + 1}}}
+            for most, least in ((2, 0), (4, 6), (5, 3))
+        ],
+    },
     {
         "if": {"type": "string", "minLength": 3},
         "then": {"pattern": "^[^a]*$"},
@@ -280,7 +289,7 @@ def test_a_lexeme_reads_on_whatever_comes_of_some_kinds_of_characters() -> None:
     assert loops(r"[^\n]*ab[^\n]*") == "aZ0 _.é日"
     assert loops("a[a-z]*|[a-z0-9]+b|c") == "a0"
     assert loops("(?=[^\n]*0)[a-z0-9]*z") == "a0"
-    assert loops("(?=[^\n]*0)[a-z]*") == ""
+    assert loops("(?=[^\n]*0)([a-z]*|0)") == ""
     assert loops("0?[a-z]*") == "a"
     assert loops(r"(?![^\n]*abc)[^\n]*", 2) == "aZ0 _.é日"
     assert loops(r"(?![^\n]*(abc|xy))(?![a-z]{4})[^\n]*", 1) == "aZ0 _.é日"
