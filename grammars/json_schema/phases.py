@@ -283,7 +283,8 @@ class JsonPhases:
         if self._asked_last is not None and self._asked_last[0] is place:
             return self._asked_last[1]
         is_distinct = self._is_distinct(place.level)
-        algebra, asked = self._values.key_algebra, dict[Texts, list[int]]()
+        algebra = self._values.key_algebra if is_distinct else self._values.text_algebra
+        asked = dict[Texts, list[int]]()
         for i, formula in enumerate(place.formulas):
             texts = algebra.listed(self._values.names(formula)) if is_distinct else self._values.texts(formula)
             if not algebra.is_empty(texts):
