@@ -7,6 +7,11 @@ from functools import lru_cache
 from typing import Final
 
 
+def is_plain(text: str) -> bool:
+    """Whether all characters stand for themselves, and in one way."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
 def spelling(text: str) -> bytes:
     """How a text is usually spelt between the quotes: everything beyond ASCII stands for itself."""
     return text.translate(_TRANSLATED).encode()

@@ -126,8 +126,10 @@ class Arrays:
 
     def _left_to_reader(self, edge: Edge) -> bool:
         """Whether whoever reads an item must see to it, if it is a string, that it is not one of those before it."""
-        counts = any(_had(claim).num_texts is not None for claim in edge.thread.claims)
-        return counts and bool(self._values.kinds(edge.value) & Kind.STRING)
+        for claim in edge.thread.claims:  # asked for every value of an enum
+            if isinstance(claim.progress, _Had) and claim.progress.num_texts is not None:
+                return bool(self._values.kinds(edge.value) & Kind.STRING)
+        return False
 
     def after(self, frame: ArrayFrame, threads: Iterable[Thread]) -> ArrayFrame:
         """The frame behind an item."""

@@ -33,7 +33,7 @@ from grammars.json_schema.syntax import (
 )
 from grammars.json_schema.texts import ANY, Counted, Length, Matching, TextAlgebra, Texts, Words
 from grammars.json_schema.values import Values
-from grammars.json_strings import spelling
+from grammars.json_strings import is_plain, spelling
 from grammars.lexicon import Reading
 from grammars.machine import Phase
 from grammars.words import ALL_WORDS, NO_NODE, WordTries
@@ -329,16 +329,19 @@ class JsonPhases:
 
     def _word_labels(self, asked: list[Texts]) -> list[tuple[bytes, int]]:
         """The words that are asked for, each labelled with the languages that have it."""
-        admitting: dict[str, list[Words]] = {}
+        admitting: dict[str, list[Texts]] = {}
         for texts in asked:
             assert isinstance(texts, Words)
             for word in texts.words:
                 admitting.setdefault(word, []).append(texts)
-        return [
-            (form + b'"', self._label(tuple(which)))
-            for word, which in admitting.items()
-            for form in self._values.key_algebra.spellings(word)
-        ]
+        if len(asked) == 1:
+            labels = dict.fromkeys(admitting, self._label((asked[0],)))
+        else:
+            labels = {word: self._label(tuple(which)) for word, which in admitting.items()}
+        if is_plain("".join(labels)):  # as most enums are
+            return [(word.encode() + b'"', label) for word, label in labels.items()]
+        spellings = self._values.key_algebra.spellings
+        return [(form + b'"', label) for word, label in labels.items() for form in spellings(word)]
 
     def _label(self, languages: tuple[Texts, ...]) -> int:
         made = self._label_ids.setdefault(languages, len(self._labels))
