@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from grammars.byte_forms import Form
 from grammars.byte_regex import ByteRegexes
-from grammars.byte_sets import SMALL_LETTERS, ByteSet, byte_set, first_of
+from grammars.byte_sets import SMALL_LETTERS, ByteSet, byte_range, byte_set, first_of
 
 BETWEEN: Final = 0
 """The place between two characters."""
@@ -22,6 +23,11 @@ _OUTSIDE: Final = 19
 """The place behind the closing quotation mark, and behind what is no character."""
 
 _MOST_SEARCHED: Final = 500
+_MOST_SAMPLED: Final = 512
+"""Bytes of a text that shows how few characters there can be."""
+_BACKSLASH: Final = byte_set(b"\\")
+_NO_CHAR: Final = byte_set(b'"\\') | byte_range(0x80, 0xBF)
+"""The bytes with which no character may begin, or an escape of which no more is known."""
 
 Spot = tuple[int, int]
 """What is left of a string, with its closing quotation mark, and the place within a character."""
@@ -60,7 +66,8 @@ def _by_place(steps: NDArray[np.int8]) -> list[list[tuple[int, ByteSet]]]:
     return [[(after, byte_set(np.flatnonzero(row == after).tolist())) for after in set(row.tolist())] for row in steps]
 
 
-STEPS_BY_PLACE: Final = _by_place(_steps())
+_STEPS: Final = _steps()
+STEPS_BY_PLACE: Final = _by_place(_STEPS)
 """For each place those after one byte, each with the bytes that lead there."""
 
 
@@ -69,8 +76,9 @@ class CharCounts:
 
     def __init__(self, arena: ByteRegexes) -> None:
         self._arena = arena
-        self._best: dict[Spot, tuple[int, int, Spot]] = {}
-        """By spot the characters that have to begin still, the next byte of a text with so few, and where it leads."""
+        self._fewest: dict[Spot, int] = {}
+        """By spot the characters that have to begin still."""
+        self._told: dict[int, int] = {}
 
     def is_easy(self, expr: int) -> bool:
         """Whether `least` is found without looking at much. Raises FuelError."""
@@ -83,20 +91,11 @@ class CharCounts:
         Where they are no more than that, they are found without a look at all other ways.
         """
         spot = (expr, place)
-        known = self._known_least(spot)
+        known = self._soon_known_least(spot)
         if known is None:
-            self._search(spot, floor)
-            known, _, _ = self._best[spot]
+            self._search(spot, floor if place != BETWEEN else max(floor, self._told_least(expr)))
+            known = self._fewest[spot]
         return known
-
-    def shortest(self, expr: int, place: int = BETWEEN) -> bytes:
-        """The rest of a string of so few characters, with the quotation mark."""
-        text = bytearray()
-        while place != BETWEEN or not self._ends(expr):
-            self.least(expr, place)
-            _, byte, (expr, place) = self._best[expr, place]
-            text.append(byte)
-        return bytes(text) + b'"'
 
     def of_length(self, expr: int, place: int, num_chars: int) -> list[tuple[bytes, int]]:
         """The rest of a string that begins so many more characters: what is read and what is left between any two.
@@ -112,9 +111,72 @@ class CharCounts:
 
     def _known_least(self, spot: Spot) -> int | None:
         """What `least` gives, where it is known; None elsewhere."""
-        if spot in self._best:
-            return self._best[spot][0]
-        return 0 if spot[1] == BETWEEN and self._ends(spot[0]) else None
+        known = self._fewest.get(spot)
+        return 0 if known is None and spot[1] == BETWEEN and self._ends(spot[0]) else known
+
+    def _soon_known_least(self, spot: Spot) -> int | None:
+        """The same, or what the form of the expression shows."""
+        known, (expr, place) = self._known_least(spot), spot
+        if known is None and place == BETWEEN and self._is_shown(expr, self._told_least(expr)):
+            return self._fewest[spot]
+        return known
+
+    def _is_shown(self, expr: int, floor: int) -> bool:
+        """Whether the form of an expression shows a string of no more characters, between two, than there must be."""
+        text = self._arena.sample(expr, _MOST_SAMPLED)
+        if not text or not text.endswith(b'"'):
+            return False
+        place, num_chars = BETWEEN, 0
+        for byte in text[:-1]:
+            num_chars += place == BETWEEN
+            place = _STEPS[place, byte]
+        if num_chars > floor:
+            return False
+        self._fewest[expr, BETWEEN] = num_chars
+        return True
+
+    def _told_least(self, expr: int) -> int:
+        """How many characters every text has at least, as far as the form of an expression tells, between two."""
+        told, waiting = self._told, [expr]
+        while waiting:  # for what is concatenated may be long
+            here = waiting[-1]
+            if here in told:
+                waiting.pop()
+                continue
+            if self._arena.accepts(here):
+                told[here] = 0
+                continue
+            form, *operands = self._arena.form(here)
+            parts = self._counted_parts(form, operands)
+            missing = [part for part in parts if part not in told]
+            waiting += missing
+            if missing:
+                continue
+            least = [told[part] for part in parts]
+            match form:
+                case Form.BYTES:
+                    told[here] = int(not operands[0] & _NO_CHAR)
+                case Form.CONCAT:
+                    told[here] = sum(least) + (len(parts) < 2)  # an escape is one character
+                case Form.REPEAT:
+                    told[here] = sum(least) * operands[1]
+                case Form.INTERSECTION:
+                    told[here] = max(least)
+                case _:
+                    told[here] = min(least, default=0)
+        return told[expr]
+
+    def _counted_parts(self, form: int, operands: list[int]) -> list[int]:
+        """The parts of an expression by which characters are counted; of one that begins an escape, what follows."""
+        if form in (Form.BYTES, Form.COMPLEMENT, Form.FOREIGN):
+            return []
+        if form == Form.REPEAT:
+            return operands[:1]
+        if form == Form.CONCAT and self._arena.form(operands[0]) == (Form.BYTES, _BACKSLASH):
+            escaped, *rest = self._arena.form(operands[1])
+            is_by_digits = escaped == Form.CONCAT and self._arena.form(rest[0]) == (Form.BYTES, byte_set(b"u"))
+            return rest[1:] if escaped == Form.CONCAT and not is_by_digits else []
+        return operands
 
     def _char(self, spot: Spot, most: int) -> tuple[bytes, int]:
         """The rest of a character, or one, and what is left then, which `most` characters can end."""
@@ -145,7 +207,7 @@ class CharCounts:
         False after more than `most` spots. There are not fewer than `floor` characters.
         """
         floor = max(floor, start[1] == BETWEEN)  # it does not end where it starts
-        came: dict[Spot, tuple[Spot, int]] = {}
+        came: dict[Spot, Spot] = {}
         waiting, known = deque([(0, start)]), {start: 0}
         best: tuple[int, Spot] | None = None
         while waiting:
@@ -157,11 +219,11 @@ class CharCounts:
             self._arena.spend(1)
             if most is not None and len(known) > most:
                 return False
-            for byte, after in self._after(spot):
+            for _, after in self._after(spot):
                 further = count + (spot[1] == BETWEEN)
                 if further < known.get(after, further + 1):
-                    known[after], came[after] = further, (spot, byte)
-                    rest = self._known_least(after)
+                    known[after], came[after] = further, spot
+                    rest = self._soon_known_least(after)
                     if rest is None:
                         (waiting.appendleft if further == count else waiting.append)((further, after))
                     elif best is None or further + rest < best[0]:
@@ -169,7 +231,6 @@ class CharCounts:
         assert best is not None, "a string that can begin can end"
         total, spot = best
         while spot != start:
-            before, byte = came[spot]
-            self._best[before] = (total - known[before], byte, spot)
-            spot = before
+            spot = came[spot]
+            self._fewest[spot] = total - known[spot]
         return True

@@ -576,8 +576,8 @@ def test_strings_of_which_any_may_be_read_are_told_apart_when_they_end(schema: A
         value = {"type": word, **others}
         assert judged(view, value) == oracle(schema).is_valid(value), value
         assert accepts(view, json.dumps(value, ensure_ascii=False)) == oracle(schema).is_valid(value)
-    lexeme = view.machine.places[view.run(view.machine.start(), b'{"type":"')][1]
-    assert any(reading.guards for reading in LEXIS.lexicon.readings(lexeme))
+    phase = view.machine.phase(view.run(view.machine.start(), b'{"type":"'))
+    assert phase.lengths or any(reading.guards for reading in LEXIS.lexicon.readings(phase.lexeme))
 
 
 ANYWHERE = ["customer", "maker", "operator"]
