@@ -266,8 +266,9 @@ class Arrays:
         if found is None:
             message = "`uniqueItems` can be enforced only where `items` allows strings, or few values, by `enum` or so."
             raise GrammarError("unsupported_schema", message, pointer=pointer)
+        assertion, positive, _ = claim
         steps += [
-            (each, claim._replace(progress=had._replace(values=had.values | {each})))
+            (each, Claim(assertion, positive, _Had(had.values | {each}, had.num_texts)))
             for each in found
             if each not in had.values
         ]

@@ -39,6 +39,7 @@ from grammars.machine import Phase
 from grammars.words import ALL_WORDS, NO_NODE, WordTries
 
 _ROOT: Final = 0
+_MOST_ASKED: Final = 4
 _MOST_PREPARED: Final = 128
 _FUEL_TO_PREPARE: Final = 20_000
 
@@ -119,7 +120,8 @@ class JsonPhases:
         """Root and running totals."""
         self._whole: LabelledWords = ()
         """The words of the trie made last for values."""
-        self._asked_last: tuple[InText, dict[Texts, list[int]]] | None = None
+        self._asked: dict[int, tuple[InText, dict[Texts, list[int]]]] = {}
+        """What `_asked_texts` has found last, by the `id` of the place."""
         self._rests: dict[int, int] = {}
         """By phase, the tag of the language of all strings but those of the others, if there is one."""
         self._label_ids: dict[tuple[Texts, ...], int] = {}
@@ -280,8 +282,15 @@ class JsonPhases:
 
     def _asked_texts(self, place: InText) -> dict[Texts, list[int]]:
         """The languages that are asked for, each with the formulas that ask for it; a tag stands for one of them."""
-        if self._asked_last is not None and self._asked_last[0] is place:
-            return self._asked_last[1]
+        known = self._asked.pop(id(place), None)
+        if known is None:
+            known = place, self._find_asked(place)
+            if len(self._asked) == _MOST_ASKED:
+                del self._asked[next(iter(self._asked))]
+        self._asked[id(place)] = known
+        return known[1]
+
+    def _find_asked(self, place: InText) -> dict[Texts, list[int]]:
         is_distinct = self._is_distinct(place.level)
         algebra = self._values.key_algebra if is_distinct else self._values.text_algebra
         asked = dict[Texts, list[int]]()
@@ -289,7 +298,6 @@ class JsonPhases:
             texts = algebra.listed(self._values.names(formula)) if is_distinct else self._values.texts(formula)
             if not algebra.is_empty(texts):
                 asked.setdefault(texts, []).append(i)
-        self._asked_last = place, asked
         return asked
 
     def _text_phase(self, number: int, asked: list[Texts], is_distinct: bool) -> Phase:
