@@ -231,7 +231,7 @@ class ByteRegexes:
         """Any of some expressions."""
         if ALL in parts:
             return ALL
-        mask, members, without = 0, set[int](), list[int]()
+        mask, members, without, crossed = 0, set[int](), list[int](), list[int]()
         for part in self._flattened(_UNION, parts):
             node = self._nodes[part]
             if node[0] == _BYTES:
@@ -240,6 +240,12 @@ class ByteRegexes:
                 members.add(part)
                 if node[0] == _NOT:
                     without.append(node[1])
+                elif node[0] == _INTER:
+                    crossed.append(part)
+        for part in crossed:
+            rest = [each for each in self._nodes[part][1:] if not self._is_without(each, members)]
+            if len(rest) < len(self._nodes[part]) - 1:  # x or (y but not x)
+                return self.union(*(members - {part}), self.one_of(mask), self.intersection(*rest))
         if EMPTY in members and any(self._nullable[part] for part in members if part != EMPTY):
             members.discard(EMPTY)
         if mask:
@@ -249,6 +255,14 @@ class ByteRegexes:
         for whole in self._wholes & members:
             members = {part for part in members if part == whole or not self.is_within(part, whole)}
         return self._set_node(_UNION, members, NOTHING, nullable=any(map(self._nullable.__getitem__, members)))
+
+    def _is_without(self, expr: int, members: set[int]) -> bool:
+        """Whether an expression is the complement of what some others match among them."""
+        kind, *rest = self._nodes[expr]
+        if kind != _NOT:
+            return False
+        kind, *parts = self._nodes[rest[0]]
+        return rest[0] in members or (kind == _UNION and len(parts) > 0 and members.issuperset(parts))
 
     def absorb(self, whole: int) -> None:
         """From now on unions leave out what an expression is seen to match anyhow, and intersections that expression.
