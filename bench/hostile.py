@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -53,6 +54,7 @@ def _schema(value: Any) -> dict[str, Any]:
 
 
 HOSTILE: Final[dict[str, Any]] = {
+    "none, for comparison": dict,
     "(a|b)*a(a|b){30}": lambda: {"structured_outputs": {"regex": "(a|b)*a(a|b){30}"}},
     "(a{1,1000}){1,1000}": lambda: {"structured_outputs": {"regex": "(a{1,1000}){1,1000}"}},
     "nested quantifiers": lambda: {"structured_outputs": {"regex": "((((a+)+)+)+)+b"}},
@@ -91,18 +93,19 @@ class Neighbour:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._times: list[float] = []
+        self._times: list[tuple[float, int]] = []
+        """Of tokens, and the number of the request that each belongs to."""
         self._stopping = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def gaps(self, begin: float, end: float) -> np.ndarray[Any, Any]:
-        """Seconds between two tokens, of all gaps that lie in a span of time or reach into it."""
+        """Seconds between two tokens of one request, of all gaps that lie in a span of time or reach into it."""
         if self._error is not None:
             raise CheckFailed(f"the request beside failed: {self._error}")
-        times = np.array([*self._times])
-        inner = np.flatnonzero((times[1:] > begin) & (times[:-1] < end))
+        times, numbers = np.array([*self._times]).T
+        inner = np.flatnonzero((times[1:] > begin) & (times[:-1] < end) & (numbers[1:] == numbers[:-1]))
         made: np.ndarray[Any, Any] = np.diff(times)[inner]
         return made
 
@@ -118,13 +121,13 @@ class Neighbour:
             "stream": True,
         }
         try:
-            while not self._stopping.is_set():
+            for number in itertools.takewhile(lambda _: not self._stopping.is_set(), itertools.count()):
                 with httpx.stream("POST", f"{self._url}/v1/chat/completions", json=body, timeout=60) as answer:
                     if answer.status_code != 200:
                         raise RuntimeError(answer.read().decode())
                     for line in answer.iter_lines():
                         if '"content"' in line:
-                            self._times.append(time.perf_counter())
+                            self._times.append((time.perf_counter(), number))
                         if self._stopping.is_set():
                             return
         except Exception as error:
@@ -155,6 +158,9 @@ class Case(msgspec.Struct, frozen=True):
 @json_option
 def main(only: tuple[str, ...], json_path: Path | None) -> None:
     """Hostile constraints, and a request that is decoded beside them."""
+    bodies = {
+        name: _body(name) for name in only or HOSTILE
+    }  # made now, for that would keep the neighbour's thread waiting
     with serving() as url, _neighbour(url) as neighbour:
         engine = _engine()
         time.sleep(_ALONE_S / 2)
@@ -163,7 +169,9 @@ def main(only: tuple[str, ...], json_path: Path | None) -> None:
         alone = neighbour.gaps(begin, time.perf_counter())
         if len(alone) < _LEAST_GAPS:
             raise CheckFailed(f"the request beside got {len(alone)} tokens in {_ALONE_S:g} s")
-        cases = {name: _measure(name, url, neighbour, engine, float(np.mean(alone))) for name in only or HOSTILE}
+        cases = {
+            name: _measure(name, body, url, neighbour, engine, float(np.mean(alone))) for name, body in bodies.items()
+        }
         if _engine().pid != engine.pid:
             raise CheckFailed("the engine was started anew")
     figures: list[Figure] = [
@@ -203,13 +211,18 @@ def _engine() -> psutil.Process:
     raise CheckFailed("the server has no engine")
 
 
-def _measure(name: str, url: str, neighbour: Neighbour, engine: psutil.Process, alone_s: float) -> Case:
-    body = json.dumps({**HOSTILE[name](), "messages": _MESSAGES, "max_tokens": 24, "temperature": 1, "seed": 1})
+def _body(name: str) -> bytes:
+    return json.dumps(
+        {**HOSTILE[name](), "messages": _MESSAGES, "max_tokens": 24, "temperature": 1, "seed": 1}
+    ).encode()
+
+
+def _measure(name: str, body: bytes, url: str, neighbour: Neighbour, engine: psutil.Process, alone_s: float) -> Case:
     before, highest = engine.memory_info().rss, 0
     answers: list[httpx.Response] = []
 
     def send() -> None:
-        answers.append(httpx.post(f"{url}/v1/chat/completions", content=body.encode(), timeout=120))
+        answers.append(httpx.post(f"{url}/v1/chat/completions", content=body, timeout=120))
 
     begin = time.perf_counter()
     sender = threading.Thread(target=send)

@@ -538,7 +538,7 @@ def _disk_cache(options: EngineConfig, vocabulary: Vocabulary) -> DiskCache | No
 
 
 def _row_in_time(sequence: Sequence, cursor: Cursor) -> MaskRow | None:
-    """The mask, or None where it takes longer than the others can wait: then it may take twice as long next time.
+    """The mask, or None where it takes longer than the others can wait: then it may take longer next time.
 
     Raises FuelError in the end.
     """
@@ -547,7 +547,7 @@ def _row_in_time(sequence: Sequence, cursor: Cursor) -> MaskRow | None:
     except FuelError:
         if sequence.mask_patience >= MOST_PATIENCE:
             raise
-        sequence.mask_patience *= 2
+        sequence.mask_patience += sequence.mask_patience // 4  # what was built is kept, so that most take no more
         return None
     sequence.mask_patience = HURRY
     return row

@@ -39,7 +39,7 @@ class ByteAutomaton(Protocol):
 
 MOST_STEPS: Final = 1_000_000
 """What building one row or one token's step may take, where nobody waits for it."""
-HURRY: Final = 2_000
+HURRY: Final = 1_000
 """What it may take where others wait: some milliseconds."""
 
 
