@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final
 
 NOTHING: Final = 0
@@ -13,20 +12,23 @@ ALL: Final = 2
 """The expression that matches every text."""
 
 
-class Form(IntEnum):
-    """What an expression is made of, and its operands: expressions, where nothing else is said."""
+class Form:
+    """What an expression is made of, and its operands: expressions, where nothing else is said.
 
-    BYTES = 0
+    Plain numbers: in Python 3.11 it takes 0.13 µs to look up a member of an `Enum`, and 0.02 µs here.
+    """
+
+    BYTES: Final = 0
     """One byte out of a `ByteSet`."""
-    CONCAT = 1
+    CONCAT: Final = 1
     """Two of them; the second may be such a chain. Without operands, `EMPTY`."""
-    UNION = 2
+    UNION: Final = 2
     """Any number. Without operands, `NOTHING`."""
-    INTERSECTION = 3
-    COMPLEMENT = 4
-    REPEAT = 5
+    INTERSECTION: Final = 3
+    COMPLEMENT: Final = 4
+    REPEAT: Final = 5
     """One, and how often: at least and, if not negative, at most."""
-    FOREIGN = 6
+    FOREIGN: Final = 6
     """A state of an `Automaton`."""
-    ONE = 7
+    ONE: Final = 7
     """What one of three or more matches and no other."""

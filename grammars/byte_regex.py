@@ -32,7 +32,8 @@ from grammars.wide_chars import ASCII, WideChars
 
 T = TypeVar("T")
 
-_BYTES, _CONCAT, _UNION, _INTER, _NOT, _REPEAT, _FOREIGN, _ONE = map(int, Form)
+_BYTES, _CONCAT, _UNION, _INTER = Form.BYTES, Form.CONCAT, Form.UNION, Form.INTERSECTION
+_NOT, _REPEAT, _FOREIGN, _ONE = Form.COMPLEMENT, Form.REPEAT, Form.FOREIGN, Form.ONE
 
 _COMBINING: Final = {_INTER: AND, _UNION: OR, _NOT: NOT, _ONE: OR}
 _LOOKED_AT: Final = 32

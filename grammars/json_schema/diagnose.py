@@ -96,7 +96,7 @@ class Diagnosis:
         waiting, met = [self._reader.root], set[Formula]()
         while waiting:
             here = waiting.pop()
-            if here.op is not Op.SCHEMA or here in met:
+            if here.op != Op.SCHEMA or here in met:
                 continue
             met.add(here)
             yield here

@@ -18,7 +18,7 @@ class Literals:
     def __init__(self, values: Values) -> None:
         self._values, self._formulas = values, values.formulas
         self._known: dict[Formula, tuple[Formula, ...] | None] = {}
-        self.kind_of: dict[Formula, Kind] = {}
+        self.kind_of: dict[Formula, int] = {}
         """Of each that was made, but for numbers, which it may be that none of their spellings is allowed."""
 
     def of(self, formula: Formula) -> tuple[Formula, ...] | None:
@@ -50,10 +50,10 @@ class Literals:
         self._values.keep_texts(made, self._formulas.holds(assertion), Words(words))
         return made
 
-    def _literal(self, kind: Kind, *others: StringAssertion | Numbers) -> Formula:
+    def _literal(self, kind: int, *others: StringAssertion | Numbers) -> Formula:
         """The formula of a value of a kind of which nothing else is so."""
         formulas = self._formulas
         made = formulas.all_of([formulas.holds(each) for each in (Kinds(kind), *others)])
-        if kind is not Kind.NUMBER:
+        if kind != Kind.NUMBER:
             self.kind_of[made] = kind
         return made

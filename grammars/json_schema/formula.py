@@ -10,26 +10,29 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import IntEnum
 from operator import attrgetter
 from typing import Any, Final, Literal
 
 from grammars.json_schema.documents import Node, Resource
 
 
-class Kind(IntEnum):
-    """What a JSON value can be, told apart by its first byte. Sets of kinds are sums of them."""
+class Kind:
+    """What a JSON value can be, told apart by its first byte. Sets of kinds are sums of them.
 
-    NULL = 1
-    FALSE = 2
-    TRUE = 4
-    NUMBER = 8
-    STRING = 16
-    OBJECT = 32
-    ARRAY = 64
+    Plain numbers, as those of `Op`: members of an `Enum` take longer to look up (see `byte_forms.Form`).
+    """
+
+    NULL: Final = 1
+    FALSE: Final = 2
+    TRUE: Final = 4
+    NUMBER: Final = 8
+    STRING: Final = 16
+    OBJECT: Final = 32
+    ARRAY: Final = 64
 
 
-ALL_KINDS: Final = sum(Kind)
+EACH_KIND: Final = (Kind.NULL, Kind.FALSE, Kind.TRUE, Kind.NUMBER, Kind.STRING, Kind.OBJECT, Kind.ARRAY)
+ALL_KINDS: Final = sum(EACH_KIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class Unique:
 
 Assertion = Kinds | Numbers | StringAssertion | ObjectAssertion | ArrayAssertion | Contains | Unique
 
-_KIND_OF: Final[dict[type, Kind]] = {
+_KIND_OF: Final[dict[type, int]] = {
     Numbers: Kind.NUMBER,
     StringAssertion: Kind.STRING,
     ObjectAssertion: Kind.OBJECT,
@@ -148,8 +151,19 @@ _KIND_OF: Final[dict[type, Kind]] = {
 }
 
 
-class Op(IntEnum):
-    TRUE, FALSE, AND, OR, NOT, ASSERT, SCHEMA = range(7)
+class Op:
+    """What a formula is."""
+
+    TRUE: Final = 0
+    FALSE: Final = 1
+    AND: Final = 2
+    OR: Final = 3
+    NOT: Final = 4
+    ASSERT: Final = 5
+    SCHEMA: Final = 6
+
+
+_OP_NAMES: Final = ("true", "false", "and", "or", "not", "assert", "schema")
 
 
 Scope = tuple[Resource, ...]
@@ -161,7 +175,7 @@ class Formula:
 
     __slots__ = ("args", "assertion", "number", "op", "schema")
 
-    def __init__(self, number: int, op: Op, args: tuple[Formula, ...], content: Any) -> None:
+    def __init__(self, number: int, op: int, args: tuple[Formula, ...], content: Any) -> None:
         self.number = number
         self.op = op
         self.args = args
@@ -172,8 +186,8 @@ class Formula:
         """Of SCHEMA only."""
 
     def __repr__(self) -> str:
-        inner = self.assertion if self.op is Op.ASSERT else self.schema if self.op is Op.SCHEMA else self.args
-        name = self.op.name.lower()
+        inner = self.assertion if self.op == Op.ASSERT else self.schema if self.op == Op.SCHEMA else self.args
+        name = _OP_NAMES[self.op]
         return f"{name}({inner})" if self.args or inner else name
 
 
@@ -184,7 +198,7 @@ class Formulas:
     """Makes formulas, in their simplest form."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Op, Any], Formula] = {}
+        self._known: dict[tuple[int, Any], Formula] = {}
         self.true = self._formula(Op.TRUE, ())
         self.false = self._formula(Op.FALSE, ())
 
@@ -232,7 +246,7 @@ class Formulas:
             case _:
                 return formula
 
-    def _combined(self, op: Op, parts: Iterable[Formula], neutral: Formula, final: Formula) -> Formula:
+    def _combined(self, op: int, parts: Iterable[Formula], neutral: Formula, final: Formula) -> Formula:
         if isinstance(parts, list) and len(parts) == 1:  # as most are
             only: Formula = parts[0]
             return only
@@ -248,11 +262,12 @@ class Formulas:
             return neutral
         if len(members) == 1:
             return members.pop()
-        if any(part.op is Op.NOT and part.args[0] in members for part in members):
-            return final
+        for part in members:
+            if part.op == Op.NOT and part.args[0] in members:
+                return final
         return self._formula(op, tuple(sorted(members, key=_BY_NUMBER)))
 
-    def _formula(self, op: Op, args: tuple[Formula, ...], content: Any = None) -> Formula:
+    def _formula(self, op: int, args: tuple[Formula, ...], content: Any = None) -> Formula:
         key = (op, args or content)
         made = self._known.get(key)
         if made is None:
@@ -274,6 +289,6 @@ def parts_of(assertion: Assertion) -> tuple[Formula, ...]:
             return ()
 
 
-def kind_of(assertion: Assertion) -> Kind | None:
+def kind_of(assertion: Assertion) -> int | None:
     """The kind of values that an assertion is about; None for `Kinds`, which is about all."""
     return _KIND_OF.get(type(assertion))

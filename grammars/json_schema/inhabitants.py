@@ -7,17 +7,13 @@ and something was only assumed, the search is made again with what it has found,
 
 from __future__ import annotations
 
-from typing import Final
-
 from grammars.json_schema.arrays import Arrays
 from grammars.json_schema.finite import Literals
-from grammars.json_schema.formula import Formula, Kind, Op
+from grammars.json_schema.formula import EACH_KIND, Formula, Kind, Op
 from grammars.json_schema.objects import Objects
 from grammars.json_schema.threads import Splitter
 from grammars.json_schema.values import Values
 from grammars.spec import PropertyOrder
-
-_KINDS: Final = tuple(Kind)
 
 
 class Inhabited:
@@ -87,15 +83,15 @@ class Inhabited:
     def _search(self, formula: Formula) -> bool:
         return any(self._has_kind(formula, each) for each in self._possible(formula))
 
-    def _possible(self, formula: Formula) -> list[Kind]:
+    def _possible(self, formula: Formula) -> list[int]:
         possible = self._values.kinds(formula)
-        return [kind for kind in _KINDS if possible & kind]
+        return [kind for kind in EACH_KIND if possible & kind]
 
-    def _has_kind(self, formula: Formula, kind: Kind) -> bool:
+    def _has_kind(self, formula: Formula, kind: int) -> bool:
         restricted = self._values.restricted(formula, kind)
-        if restricted.op is Op.FALSE:
+        if restricted.op == Op.FALSE:
             return False
-        if restricted.op is Op.TRUE:
+        if restricted.op == Op.TRUE:
             return True
         match kind:
             case Kind.STRING:

@@ -60,11 +60,11 @@ def _denies_uniqueness(reader: Reader) -> bool:
     while waiting:
         here, positive = waiting.pop()
         parts = [(part, positive) for part in here.args]
-        if here.op is Op.SCHEMA:
+        if here.op == Op.SCHEMA:
             parts = [(reader.look_inside(here), positive)]
-        elif here.op is Op.NOT:
+        elif here.op == Op.NOT:
             parts = [(here.args[0], not positive)]
-        elif here.op is Op.ASSERT:
+        elif here.op == Op.ASSERT:
             assertion = here.assertion
             if isinstance(assertion, Unique) and not positive:
                 return True

@@ -205,12 +205,12 @@ def _holds(numbers: DecimalRange, value: Decimal) -> bool:
 def _evaluated(formula: Formula, *, positive: bool) -> Set:
     match formula.op:
         case Op.TRUE | Op.FALSE:
-            return (EVERY,) if (formula.op is Op.TRUE) == positive else ()
+            return (EVERY,) if (formula.op == Op.TRUE) == positive else ()
         case Op.NOT:
             return _evaluated(formula.args[0], positive=not positive)
         case Op.AND | Op.OR:
             parts = [_evaluated(part, positive=positive) for part in formula.args]
-            if (formula.op is Op.OR) == positive:
+            if (formula.op == Op.OR) == positive:
                 return _checked(dict.fromkeys(each for part in parts for each in part))
             whole: Set = (EVERY,)
             for part in parts:

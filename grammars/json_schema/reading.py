@@ -64,6 +64,9 @@ _OBJECT: Final = frozenset(
 _ARRAY: Final = frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"})
 _BRIEF: Final = frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 """Keywords that speak of nothing below a value, and are never refused."""
+_IN_PLACE: Final = frozenset(
+    {"allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "$recursiveRef", "dependentSchemas", "dependencies"}
+)
 _BOUNDS: Final = _BRIEF - {"type"}
 _PATTERNS: Final = frozenset({"oneOf", "patternProperties"})
 """Keywords below which several patterns may be told apart."""
@@ -151,16 +154,20 @@ class Reader:
 
     def inside(self, schema: Formula) -> list[Formula]:
         """The subschemas that a SCHEMA formula speaks of, of its own value or of those inside it, in their order."""
-        met: dict[Formula, None] = {}  # as an ordered set
-        waiting = [self.look_inside(schema)]
+        found = list[Formula]()
+        met, waiting = set[Formula](), [self.look_inside(schema)]
         while waiting:
             here = waiting.pop()
             if here in met:
                 continue
-            met[here] = None
-            if here.op is not Op.SCHEMA:
-                waiting += reversed([*here.args, *parts_of(here.assertion)] if here.op is Op.ASSERT else here.args)
-        return [part for part in met if part.op is Op.SCHEMA]
+            met.add(here)
+            if here.op == Op.SCHEMA:
+                found.append(here)
+            elif here.op == Op.ASSERT:
+                waiting += parts_of(here.assertion)[::-1]
+            else:
+                waiting += here.args[::-1]
+        return found
 
     def _parts(self, node: Node, scope: Scope) -> Iterator[Formula]:
         if not isinstance(node.value, dict):
@@ -173,6 +180,8 @@ class Reader:
             yield self.formulas.any_of(case.formula for case in cases(self, node, scope))
             return
         yield from self.assertions(keywords, scope)
+        if _IN_PLACE.isdisjoint(keywords.values):
+            return
         yield from (self.formulas.all_of(branches) for branches in self.conjunctions(keywords, scope))
         yield from (self.formulas.any_of(branches) for branches in self.disjunctions(keywords, scope))
         if "oneOf" in keywords:
@@ -237,10 +246,10 @@ class Reader:
 
     def assertions(self, keywords: Keywords, scope: Scope) -> Iterator[Formula]:
         """All but the applicators in place, and `not` with them."""
-        values = keywords.values
-        for keyword, read in self._assertion_readers.items():
-            if keyword in values:
-                yield read(values[keyword], keywords.pointer(keyword), keywords)
+        values, readers = keywords.values, self._assertion_readers
+        for keyword in values:
+            if keyword in readers:
+                yield readers[keyword](values[keyword], keywords.pointer(keyword), keywords)
         if "not" in values:
             yield self.formulas.complement(self.child(keywords.node, scope, "not"))
         if not _OBJECT.isdisjoint(values):
@@ -323,7 +332,7 @@ class Reader:
         closed = self._object(keys, additional=self.formulas.false, required=tuple(keys), pointer=pointer)
         return self.formulas.all_of([self.formulas.holds(Kinds(Kind.OBJECT)), closed])
 
-    def _of_kind(self, kind: Kind, assertion: Assertion) -> Formula:
+    def _of_kind(self, kind: int, assertion: Assertion) -> Formula:
         return self.formulas.all_of([self.formulas.holds(Kinds(kind)), self.formulas.holds(assertion)])
 
     def _number(self, numbers: Any) -> Formula:

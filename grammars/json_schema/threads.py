@@ -78,19 +78,19 @@ class Splitter:
         found = self._assertions.get(formula)
         if found is None:
             inside = [self.assertions(part) for part in formula.args]
-            own = {formula.assertion} if formula.op is Op.ASSERT else set[Assertion]()
+            own = {formula.assertion} if formula.op == Op.ASSERT else set[Assertion]()
             found = self._assertions[formula] = frozenset(own).union(*inside)
         return found
 
     def _split(self, formula: Formula, positive: bool) -> Conjunction | None:
         match formula.op:
             case Op.TRUE | Op.FALSE:
-                return NOTHING_ASKED if (formula.op is Op.TRUE) == positive else None
+                return NOTHING_ASKED if (formula.op == Op.TRUE) == positive else None
             case Op.NOT:
                 return self.conjunction(formula.args[0], positive=not positive)
             case Op.ASSERT:
                 return Conjunction(frozenset({Claim(formula.assertion, positive)}), frozenset())
-            case _ if (formula.op is Op.AND) == positive:
+            case _ if (formula.op == Op.AND) == positive:
                 found = (self.conjunction(part, positive=positive) for part in formula.args)
                 parts = [part for part in found if part is not None]
                 return NOTHING_ASKED.joined(*parts) if len(parts) == len(formula.args) else None

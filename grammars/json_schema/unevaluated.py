@@ -66,7 +66,7 @@ class _Cases:
             self._open.discard((node, scope))
 
     def _of(self, formula: Formula) -> list[Case]:
-        return self.of(*formula.schema) if formula.op is Op.SCHEMA else [Case(formula)]
+        return self.of(*formula.schema) if formula.op == Op.SCHEMA else [Case(formula)]
 
     def _own(self, keywords: Keywords, scope: Scope) -> Case:
         """What the schema asserts by itself, and evaluates by that."""

@@ -26,13 +26,13 @@ class Values:
         self.text_algebra, self.key_algebra = lexis.strings(escapes)
         self.number_algebra = lexis.numbers(max_digits)
         self._kinds: dict[Formula, int] = {}
-        self._restricted: dict[tuple[Formula, Kind], Formula] = {}
+        self._restricted: dict[tuple[Formula, int], Formula] = {}
         self._open: set[Formula] = set()
         self._texts: dict[tuple[Formula, bool], Texts] = {}
         self._texts_of: dict[Formula, Texts] = {}
         self._numbers: dict[Formula, int] = {}
 
-    def restricted(self, formula: Formula, kind: Kind) -> Formula:
+    def restricted(self, formula: Formula, kind: int) -> Formula:
         """What the formula asks of values of one kind: no more than assertions about it."""
         match formula.op:
             case Op.TRUE | Op.FALSE:
@@ -41,7 +41,7 @@ class Values:
                 assertion = formula.assertion
                 if isinstance(assertion, Kinds):
                     return self.formulas.true if assertion.kinds & kind else self.formulas.false
-                return formula if kind_of(assertion) is kind else self.formulas.true
+                return formula if kind_of(assertion) == kind else self.formulas.true
         if not self.kinds(formula) & kind:
             return self.formulas.false
         key = (formula, kind)
@@ -51,7 +51,7 @@ class Values:
             found = self._restricted[key] = self._restrict(formula, kind)
         return found
 
-    def _restrict(self, formula: Formula, kind: Kind) -> Formula:
+    def _restrict(self, formula: Formula, kind: int) -> Formula:
         match formula.op:
             case Op.AND:
                 return self.formulas.all_of(self.restricted(part, kind) for part in formula.args)
@@ -89,7 +89,7 @@ class Values:
             case Op.NOT:
                 (inner,) = formula.args
                 self.kinds(inner)  # which finds schemas that apply themselves
-                is_of_kinds = inner.op is Op.ASSERT and isinstance(inner.assertion, Kinds)
+                is_of_kinds = inner.op == Op.ASSERT and isinstance(inner.assertion, Kinds)
                 return ALL_KINDS & ~_kinds_of(inner.assertion) if is_of_kinds else ALL_KINDS
         if formula in self._open:
             message = "This schema applies itself to the same value, without end."
@@ -100,7 +100,7 @@ class Values:
         finally:
             self._open.discard(formula)
 
-    def admits(self, formula: Formula, kind: Kind) -> bool:
+    def admits(self, formula: Formula, kind: int) -> bool:
         """Whether null, or false, or true, is as the formula asks."""
         return self.restricted(formula, kind) is self.formulas.true
 
@@ -147,10 +147,10 @@ class Values:
                 return algebra.any_of(self._evaluated(part, algebra) for part in formula.args)
             case Op.NOT:
                 inner = formula.args[0]
-                if inner.op is Op.ASSERT:
+                if inner.op == Op.ASSERT:
                     return algebra.complement(self._evaluated(inner, algebra))
                 parts = [self._evaluated(self.formulas.complement(part), algebra) for part in inner.args]
-                return algebra.all_of(sorted(parts, key=_tried_in_turn)) if inner.op is Op.OR else algebra.any_of(parts)
+                return algebra.all_of(sorted(parts, key=_tried_in_turn)) if inner.op == Op.OR else algebra.any_of(parts)
             case _:
                 assert isinstance(formula.assertion, StringAssertion)
                 return self._asserted(formula.assertion, algebra)
@@ -159,10 +159,10 @@ class Values:
         """The branches of a disjunction that says that exactly one of three or more holds, as `oneOf` does."""
         branches, excluded = list[Formula](), list[set[Formula]]()
         for part in formula.args:
-            if part.op is not Op.AND:
+            if part.op != Op.AND:
                 return []
-            branches.append(self.formulas.all_of(each for each in part.args if each.op is not Op.NOT))
-            excluded.append({each.args[0] for each in part.args if each.op is Op.NOT})
+            branches.append(self.formulas.all_of(each for each in part.args if each.op != Op.NOT))
+            excluded.append({each.args[0] for each in part.args if each.op == Op.NOT})
         others = ({each for each in branches if each is not branch} for branch in branches)
         return branches if len(branches) > 2 and all(map(eq, excluded, others)) else []
 
