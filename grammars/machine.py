@@ -128,6 +128,7 @@ class Machine:
         self._lengths = np.zeros((0, 2), np.int32)
         """[n, 2] `Phase.lengths` of all phases, each from its `LENGTHS` on, the labels plus one; behind each the
         greatest number there is."""
+        self._lengths_at: dict[tuple[tuple[int, int], ...], int] = {(): -1}
         self.phases: list[Phase] = []
         """By number, as far as they were met."""
         self._follow_keys = np.full(16, -1, np.int64)
@@ -314,11 +315,16 @@ class Machine:
             self._phase_facts[number] = (
                 *(phase.lexeme, phase.root, phase.totals),
                 *(phase.least, phase.most, phase.is_distinct, phase.depth),
-                *(phase.counted, len(self._lengths) if phase.lengths else -1),
+                *(phase.counted, self._place_of_lengths(phase.lengths)),
             )
-            if phase.lengths:
-                added = [*((least, label + 1) for least, label in phase.lengths), (np.iinfo(np.int32).max, 0)]
-                self._lengths = np.concatenate((self._lengths, np.array(added, np.int32)))
+
+    def _place_of_lengths(self, lengths: tuple[tuple[int, int], ...]) -> int:
+        """Where in the table of lengths those of a phase begin, -1 for none; phases that have the same share them."""
+        place = self._lengths_at.setdefault(lengths, len(self._lengths))
+        if place == len(self._lengths):
+            added = [*((least, label + 1) for least, label in lengths), (np.iinfo(np.int32).max, 0)]
+            self._lengths = np.concatenate((self._lengths, np.array(added, np.int32)))
+        return place
 
 
 @njit(cache=True, nogil=True)
