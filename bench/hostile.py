@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import time
@@ -120,8 +119,10 @@ class Neighbour:
             "max_tokens": 1500,
             "stream": True,
         }
+        number = 0
         try:
-            for number in itertools.takewhile(lambda _: not self._stopping.is_set(), itertools.count()):
+            while not self._stopping.is_set():
+                number += 1
                 with httpx.stream("POST", f"{self._url}/v1/chat/completions", json=body, timeout=60) as answer:
                     if answer.status_code != 200:
                         raise RuntimeError(answer.read().decode())
@@ -158,9 +159,8 @@ class Case(msgspec.Struct, frozen=True):
 @json_option
 def main(only: tuple[str, ...], json_path: Path | None) -> None:
     """Hostile constraints, and a request that is decoded beside them."""
-    bodies = {
-        name: _body(name) for name in only or HOSTILE
-    }  # made now, for that would keep the neighbour's thread waiting
+    # made now, for that would keep the neighbour's thread waiting
+    bodies = {name: _body(name) for name in only or HOSTILE}
     with serving() as url, _neighbour(url) as neighbour:
         engine = _engine()
         time.sleep(_ALONE_S / 2)

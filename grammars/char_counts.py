@@ -79,6 +79,7 @@ class CharCounts:
         self._fewest: dict[Spot, int] = {}
         """By spot the characters that have to begin still."""
         self._told: dict[int, int] = {}
+        """What `_told_least` has found."""
 
     def is_easy(self, expr: int) -> bool:
         """Whether `least` is found without looking at much. Raises FuelError."""
@@ -117,12 +118,12 @@ class CharCounts:
     def _soon_known_least(self, spot: Spot) -> int | None:
         """The same, or what the form of the expression shows."""
         known, (expr, place) = self._known_least(spot), spot
-        if known is None and place == BETWEEN and self._is_shown(expr, self._told_least(expr)):
+        if known is None and place == BETWEEN and self._is_shown(expr):
             return self._fewest[spot]
         return known
 
-    def _is_shown(self, expr: int, floor: int) -> bool:
-        """Whether the form of an expression shows a string of no more characters, between two, than there must be."""
+    def _is_shown(self, expr: int) -> bool:
+        """Whether the form of an expression shows a string of no more characters than it tells that there must be."""
         text = self._arena.sample(expr, _MOST_SAMPLED)
         if not text or not text.endswith(b'"'):
             return False
@@ -130,7 +131,7 @@ class CharCounts:
         for byte in text[:-1]:
             num_chars += place == BETWEEN
             place = _STEPS[place, byte]
-        if num_chars > floor:
+        if num_chars > self._told_least(expr):
             return False
         self._fewest[expr, BETWEEN] = num_chars
         return True
