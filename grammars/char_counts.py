@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Final
 
 import numpy as np
@@ -203,32 +204,37 @@ class CharCounts:
                     yield first_of(both & SMALL_LETTERS or both), (target, after)
 
     def _search(self, start: Spot, floor: int = 0, most: int | None = None) -> bool:
-        """Breadth first by characters, from a spot of which nothing is known; every spot on the way is known then.
+        """A* by characters, from a spot of which nothing is known; every spot on the way is known then.
 
-        False after more than `most` spots. There are not fewer than `floor` characters.
+        False after a look at more than `most` spots. There are not fewer than `floor` characters.
         """
         floor = max(floor, start[1] == BETWEEN)  # it does not end where it starts
         came: dict[Spot, Spot] = {}
-        waiting, known = deque([(0, start)]), {start: 0}
+        waiting, known = [(floor, False, 0, 0, start)], {start: 0}
         best: tuple[int, Spot] | None = None
+        looked_at = 0
         while waiting:
-            count, spot = waiting.popleft()
-            if best is not None and best[0] <= max(count, floor):
+            bound, _, _, count, spot = heappop(waiting)
+            if best is not None and best[0] <= bound:
                 break
             if count > known[spot]:
                 continue
             self._arena.spend(1)
-            if most is not None and len(known) > most:
+            looked_at += 1
+            if most is not None and looked_at > most:
                 return False
             for _, after in self._after(spot):
                 further = count + (spot[1] == BETWEEN)
-                if further < known.get(after, further + 1):
-                    known[after], came[after] = further, spot
-                    rest = self._soon_known_least(after)
-                    if rest is None:
-                        (waiting.appendleft if further == count else waiting.append)((further, after))
-                    elif best is None or further + rest < best[0]:
-                        best = further + rest, after
+                if further >= known.get(after, further + 1):
+                    continue
+                known[after], came[after] = further, spot
+                rest = self._soon_known_least(after)
+                if rest is None:
+                    is_within = after[1] != BETWEEN
+                    least = bound if is_within else max(bound, further + self._told_least(after[0]))
+                    heappush(waiting, (least, is_within, -len(known), further, after))  # the last first
+                elif best is None or further + rest < best[0]:
+                    best = further + rest, after
         assert best is not None, "a string that can begin can end"
         total, spot = best
         while spot != start:

@@ -242,10 +242,13 @@ def _met(left: Set, right: Set) -> Iterator[DecimalRange]:
         for other in right:
             low, low_is_open = _inner((one.low, one.low_is_open), (other.low, other.low_is_open), max)
             high, high_is_open = _inner((one.high, one.high_is_open), (other.high, other.high_is_open), min)
+            of = _common_multiple(one.of, other.of)
+            if of is not None:  # in the automaton of a set its bounds cost states for each of their places
+                low, low_is_open = _within(low, low_is_open, of, 1), False
+                high, high_is_open = _within(high, high_is_open, of, -1), False
             is_point = low == high and (low_is_open or high_is_open)
             if low is not None and high is not None and (low > high or is_point):
                 continue
-            of = _common_multiple(one.of, other.of)
             not_of = one.not_of | other.not_of
             if of is None or not any(_divides(each, of) for each in not_of):
                 yield DecimalRange(low, low_is_open, high, high_is_open, of, not_of)
@@ -261,6 +264,17 @@ def _inner(
     if one[0] == other[0]:
         return one[0], one[1] or other[1]
     return one if choose(one[0], other[0]) == one[0] else other
+
+
+def _within(bound: Decimal | None, is_open: bool, of: Decimal, direction: int) -> Decimal | None:
+    """The first multiple at a bound, or above it or below, as `direction` says; exact."""
+    if bound is None:
+        return None
+    at = Fraction(bound) / Fraction(of) * direction
+    count = floor(at) + 1 if is_open else ceil(at)
+    _, digits, exponent = of.as_tuple()
+    units = count * direction * int(Decimal((0, digits, 0)))
+    return Decimal((int(units < 0), Decimal(abs(units)).as_tuple().digits, int(exponent)))
 
 
 def _common_multiple(one: Decimal | None, other: Decimal | None) -> Decimal | None:

@@ -95,7 +95,7 @@ class TextAlgebra:
         known = self._patterns.get(pattern)
         if known is None:
             words = words_of(read_pattern(pattern, spend=self.arena.spend))
-            known = self.of(self.language.anywhere(pattern)) if words is None else Words(words)
+            known = self._apart(self.language.anywhere(pattern)) if words is None else Words(words)
             self._patterns[pattern] = known
         return known
 
@@ -103,18 +103,34 @@ class TextAlgebra:
         """The texts of a format, one of `FORMATS`."""
         known = self._formats.get(name)
         if known is None:
-            matching = self.of(self.language.whole_tree(format_tree(name)))
+            matching = self._apart(self.language.whole_tree(format_tree(name)))
             known = self._formats[name] = self._both(matching, Length(0, MOST_CHARS.get(name)))
         return known
 
     def of(self, expr: int) -> Texts:
         if expr in (self.language.any_text, NOTHING):
             return NO_TEXT if expr == NOTHING else ANY
-        body, least, most = self.arena.repeated(expr)
-        if most is None or most < _MANY or not self._chars.is_char(body):
+        bounded = self._bounds(expr)
+        if bounded is None:
             return self._chain(expr) or Matching(expr)
+        body, least, most = bounded
         any_number = self.arena.repeat(body)
         return Length(least, most) if any_number == self.language.any_text else Counted(any_number, least, most)
+
+    def _apart(self, expr: int) -> Texts:
+        """The texts of an expression; of an intersection, the bounds of how often a character may stand in its own."""
+        form, *parts = self.arena.form(expr)
+        for part in parts if form == Form.INTERSECTION else ():
+            if bounded := self._bounds(part):
+                body, least, most = bounded
+                rest = self.arena.intersection(self.arena.repeat(body), *(each for each in parts if each != part))
+                return self._both(self._apart(rest), Length(least, most))
+        return self.of(expr)
+
+    def _bounds(self, expr: int) -> tuple[int, int, int] | None:
+        """A character out of one set, and how often an expression matches it, where that is to be counted."""
+        body, least, most = self.arena.repeated(expr)
+        return (body, least, most) if most is not None and most >= _MANY and self._chars.is_char(body) else None
 
     def _chain(self, expr: int) -> Counted | None:
         """An expression of characters one after the other, each so many times, but for one that is repeated.
@@ -217,7 +233,11 @@ class TextAlgebra:
                 return not self.arena.is_live(expr)
 
     def all_of(self, parts: Iterable[Texts]) -> Texts:
-        return reduce(self._both, parts, ANY)
+        """The texts that are in all of some languages, of which those of few words are best first."""
+        bounds, others = list[Texts](), list[Texts]()
+        for part in parts:
+            (bounds if isinstance(part, Length) else others).append(part)
+        return reduce(self._both, [*others, reduce(self._both, bounds, ANY)], ANY)
 
     def parted(self, texts: Texts, predicate: Texts) -> tuple[Texts, Texts]:
         """The members of a language that are in another, and those that are not."""
@@ -270,12 +290,18 @@ class TextAlgebra:
                 return left
             case (Length(), _):
                 return self._both(right, left)
+            case (Matching(expr), _) if not self.arena.is_live(expr):
+                return NO_TEXT
             case (Matching(expr), Length(least, most)) if most is not None and most >= _MANY and self._is_easy(expr):
                 return self._bounded(expr, least, most)
             case (Counted(expr, a, b), Length(c, d)):
                 return self._bounded(expr, max(a, c), b if d is None else min(b, d))
             case (Counted(expr, a, b), Counted(other, c, d)) if expr == other:
                 return self._bounded(expr, max(a, c), min(b, d))
+            case (Counted(expr, a, b), _) if left not in self._uncounted:
+                return self._both(self._both(Matching(expr), right), Length(a, b))
+            case (_, Counted()) if right not in self._uncounted:
+                return self._both(right, left)
             case _:
                 both = self.of(self.arena.intersection(self.uncut(left), self.uncut(right)))
                 if left in self._lacking and right in self._lacking:
@@ -293,6 +319,8 @@ class TextAlgebra:
         if self._counts.least(self._closed(expr)) >= least:
             return Counted(expr, 0, most)
         longer = self.arena.intersection(expr, self.uncut(Length(least)))
+        if not self.arena.is_live(longer):
+            return NO_TEXT
         if self._counts.is_easy(self.arena.concat(longer, self._quote)):
             return Counted(longer, 0, most)
         return self.of(self.arena.intersection(expr, self.uncut(Length(least, most))))
@@ -300,7 +328,7 @@ class TextAlgebra:
     def _is_easy(self, expr: int) -> bool:
         """Whether it is soon found how many characters are left of what an expression matches, wherever one stands."""
         closed = self._closed(expr)
-        return self.arena.is_positive(closed) and self._counts.is_easy(closed)
+        return self._counts.is_easy(closed)
 
     def _goes_on(self, expr: int) -> bool:
         """Whether the form of an expression tells that a character may be added to whatever it matches."""

@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections import deque
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from grammars.byte_forms import NOTHING
 from grammars.byte_regex import ByteRegexes
 from grammars.char_counts import BETWEEN, STEPS_BY_PLACE, CharCounts
 from grammars.json_schema.chars import JsonChars
-from grammars.json_schema.texts import Counted, Length, Matching, TextAlgebra
+from grammars.json_schema.texts import NO_TEXT, Counted, Length, Matching, TextAlgebra
 from grammars.json_strings import spellings
 from grammars.spec import GrammarError
 
@@ -32,6 +33,9 @@ PATTERNS = (
     "^.*b..$",
     "^[a-c]{3,20}$",
     "^[a-c]é{2}[^b]{1,10}x$",
+    "^(?![^x]*aa)(?![^x]*[ab]$)[^x]{1,20}$",
+    "^(?=[^a]*[a-c])(?=[^0]*[0-9])[a-d0-9]{2,12}$",
+    r"^\S+( +\S+){0,3}$",
 )
 OTHERS = (
     r'^["\\]{2}a*$',
@@ -113,9 +117,15 @@ def test_what_is_counted_beside_a_pattern_and_what_is_not() -> None:
     going_on = both("[0-9a-f]+", 12, 12), both(r"^\S+@\S+$", 5, 255), both("^a|b$|c", 9, 9)
     assert [texts.least for texts in going_on if isinstance(texts, Counted)] == [12, 5, 0]
     assert isinstance(both("^a", 0, 3), Matching)
-    assert isinstance(both("^(?=.*b)a", 0, 200), Matching)
+    assert isinstance(both("^(?=.*b)a", 0, 200), Counted)
+    assert isinstance(algebra.matching(r"^(?!.*--)[a-z0-9-]{1,39}$"), Counted)
+    assert isinstance(algebra.matching(r"^(?=.*[a-z])(?=.*\d)[a-z\d]{8,64}$"), Counted)
+    parts = [Length(3), algebra.matching(r"^\s*\S.*\S\s*$"), Length(0, 120)]
+    assert len({algebra.all_of(each) for each in permutations(parts)}) == 1
+    assert isinstance(algebra.all_of(parts), Counted)
+    assert both("^(ab?)?$", 3, 120) == both("^(?=.*a)[b-z]*$", 0, 40) == NO_TEXT
     assert isinstance(both("^([ab]{40}|[bc]{50}|[cd]{60}){9,}$", 0, 700), Counted)
-    assert isinstance(both("^([ab]{40}|[bc]{50}|[cd]{60}){20,}$", 0, 2000), Matching)
+    assert isinstance(both("^([ab]{40}|[bc]{50}|[cd]{60}){50,}$", 0, 5000), Matching)
     assert isinstance(both("^a", 2, None), Matching)
     assert algebra.is_empty(both("^a{300}", 0, 200))
     assert algebra.is_empty(both("^[a-z]{20,60}$", 0, 12))
