@@ -54,6 +54,8 @@ class Reading(NamedTuple):
     """For a string whose characters are counted, the place within a character (`char_counts`); else `UNCOUNTED`."""
     guards: bool = False
     """Whether the others are read as long as this one is: so languages are cut without being intersected one by one."""
+    short_of: int = 0
+    """Of a string whose characters are counted, by how many fewer it must end than one of any reading may have."""
 
 
 class Lexicon:
@@ -76,11 +78,11 @@ class Lexicon:
         `EAGER`, the tags of the eager readings that are complete, which ends the lexeme, or `NO_TAGS`; `OPEN`, the tags
         of the open readings that are complete, so that the lexeme may end, or `NO_TAGS`; `BOUNDARY`, 1 where it stands
         between two characters of a string in which they are counted; `REST`, the fewest characters that begin before
-        such a string can end; `LEFT`, the bound of what it counts (`counted_repeats`); `LOOPS`, kinds of bytes that may
-        be read one after the other, none before its row is built; `LOOP_MOST`, of how many characters; `LOOP_REST`, the
-        fewest characters that begin before a string can end wherever such bytes have led; `WIDE`, the lexeme after any
-        character beyond ASCII of `WIDE_KINDS`, without a tag that ends it; `UNKNOWN`, and no kinds, where that is not
-        known; `DENSE`, 1 where most bytes of ASCII may follow, none before its row is built.
+        such a string can end, and by how many it must be short of others; `LEFT`, the bound of what it counts
+        (`counted_repeats`); `LOOPS`, kinds of bytes that may be read one after the other, none before its row is built;
+        `LOOP_MOST`, of how many characters; `LOOP_REST`, as `REST` wherever such bytes have led; `WIDE`, the lexeme
+        after any character beyond ASCII of `WIDE_KINDS`, without a tag that ends it; `UNKNOWN`, and no kinds, where
+        that is not known; `DENSE`, 1 where most bytes of ASCII may follow, none before its row is built.
         """
         self._loops = Loops(arena)
         self._repeats = CountedRepeats(arena)
@@ -102,7 +104,7 @@ class Lexicon:
         return each * len(self._readings) + found
 
     def lexeme(self, readings: tuple[Reading, ...], floor: int = 0) -> int:
-        """The lexeme of some readings, all of which can match; `DEAD` for none. One that is counted stands alone.
+        """The lexeme of some readings, all of which can match; `DEAD` for none. All or none are counted.
 
         Of that, no fewer than `floor` characters are known to begin before it can end.
         """
@@ -114,7 +116,7 @@ class Lexicon:
         ended = [reading for reading in key if self.arena.accepts(reading.expr)]
         is_counted = bool(key) and key[0].place != UNCOUNTED and not ended
         family, left = self._family(key)
-        rest = self.counts.least(family[0].expr, key[0].place, floor) if is_counted else 0
+        rest = min((self._least(reading, floor) for reading in family), default=0) if is_counted else 0
         made = self._ids.setdefault(key, len(self._readings))  # others may have been let in meanwhile
         if made < len(self._readings):
             return made
@@ -129,6 +131,10 @@ class Lexicon:
         may_end = self.tags(*{reading.tag for reading in ended if not reading.eager})
         self.facts[made] = eager, may_end, is_counted and key[0].place == BETWEEN, rest, left, 0, 0, 0, UNKNOWN, 0, 0
         return made
+
+    def _least(self, reading: Reading, floor: int) -> int:
+        """The fewest characters that begin before a string can end, and those that it must be short of others."""
+        return self.counts.least(reading.expr, reading.place, floor - reading.short_of) + reading.short_of
 
     def _family(self, key: tuple[Reading, ...]) -> tuple[tuple[Reading, ...], int]:
         """The family of some readings, and the least bound of what they count."""
@@ -308,7 +314,7 @@ class Lexicon:
                 returning |= beyond_ascii(lambda spans: self._returns(lexeme, spans, lexeme))
             return returning, UNBOUNDED, int(self.facts[lexeme, REST])
         is_counted = kinds and longest.place != UNCOUNTED
-        return kinds, loop.most, self.counts.least(loop.within, longest.place) if is_counted else 0
+        return kinds, loop.most, self._least(longest._replace(expr=loop.within), 0) if is_counted else 0
 
     def _returns(self, here: int, spans: Spans, home: int) -> bool:
         """Whether bytes out of some ranges, one after the other, lead from a lexeme to `home`, whichever they are."""
@@ -325,7 +331,7 @@ def _ways(readings: list[Reading], place: int, edges: Ways) -> list[tuple[ByteSe
     """What bytes leave of some readings of one expression and at one place."""
     steps = [(UNCOUNTED, ALL_BYTES)] if place == UNCOUNTED else STEPS_BY_PLACE[place]
     return [
-        (both, [Reading(expr, tag, eager, after, guards) for _, tag, eager, _, guards in readings])
+        (both, [Reading(expr, tag, eager, after, guards, short) for _, tag, eager, _, guards, short in readings])
         for mask, expr in edges
         for after, among in steps
         if (both := mask & among)

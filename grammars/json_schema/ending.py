@@ -18,7 +18,8 @@ from grammars.json_schema.texts import Texts
 from grammars.json_schema.values import Values
 from grammars.json_schema.witness import Within, Witnesses
 from grammars.json_strings import spelling, value_of
-from grammars.machine import Machine
+from grammars.lexicon import Reading
+from grammars.machine import Machine, Phase
 from grammars.shortest import ShortestTexts, by_length
 from grammars.words import NO_NODE
 
@@ -92,8 +93,10 @@ class Endings:
         begun = b""
         least = next((least for least, most, _ in read.ends if most < 0 or extra <= most), read.least)
         if read.root == NO_NODE and (read.most >= 0 or least > extra):
-            between = self._counted(lexeme, least - extra)
-            yield between[-1][0] + b'"'
+            between = list[tuple[bytes, int]]()
+            for reading, num_chars in self._lengths(read, lexeme, extra):
+                between = machine.lexicon.counts.of_length(reading.expr, reading.place, num_chars)
+                yield between[-1][0] + b'"'
             begun, rest = between[max(0, len(between) - 1 - _CHARS_VARIED)]
             exprs = [rest]
         else:
@@ -106,11 +109,21 @@ class Endings:
             for mask, target in arena.edges(expr):
                 waiting += [(target, text + bytes((byte,))) for byte in _few(bytes_of(mask).tolist())]
 
-    def _counted(self, lexeme: int, least: int) -> list[tuple[bytes, int]]:
-        """The rest of a string of the fewest characters, but at least so many, as `CharCounts.of_length` has it."""
-        counts, (reading,) = self._machine.lexicon.counts, self._machine.lexicon.readings(lexeme)
-        num_chars = max(least, counts.least(reading.expr, reading.place))
-        return counts.of_length(reading.expr, reading.place, num_chars)
+    def _lengths(self, read: Phase, lexeme: int, extra: int) -> list[tuple[Reading, int]]:
+        """What is read of a string whose characters are counted, and with how many more it may end; the fewest first.
+
+        As many as there have to be and, for each length that has a label, as many as that takes.
+        """
+        found, counts = list[tuple[Reading, int]](), self._machine.lexicon.counts
+        for reading in self._machine.lexicon.readings(lexeme):
+            fewest = counts.least(reading.expr, reading.place)
+            for least, most, _ in read.ends:
+                num_chars = max(fewest, least - extra)
+                if read.most >= 0:
+                    most = min(most, read.most - reading.short_of)
+                if most < 0 or extra + num_chars <= most:
+                    found.append((reading, num_chars))
+        return sorted(found, key=lambda each: each[1])
 
     def _after_piece(self, phase: int, used: Used, text: bytes) -> Used:
         """The texts that must not come again, behind one that was read in a phase to its end."""

@@ -31,7 +31,17 @@ from grammars.json_schema.syntax import (
     Syntax,
     Turn,
 )
-from grammars.json_schema.texts import ANY, Counted, Length, Matching, TextAlgebra, Texts, Words
+from grammars.json_schema.texts import (
+    ANY,
+    Counted,
+    Length,
+    Matching,
+    TextAlgebra,
+    Texts,
+    Words,
+    alternatives,
+    is_counted,
+)
 from grammars.json_schema.values import Values
 from grammars.json_strings import is_plain, spelling
 from grammars.lexicon import Reading
@@ -40,6 +50,9 @@ from grammars.words import ALL_WORDS, NO_NODE, WordTries
 
 _ROOT: Final = 0
 _MOST_ASKED: Final = 4
+_MOST_COUNTED_APART: Final = 8
+_MOST_CHARS: Final = 1 << 29
+"""What stands for no bound where others are bounded; no text that is generated has as many characters."""
 _MOST_PREPARED: Final = 128
 _FUEL_TO_PREPARE: Final = 20_000
 
@@ -101,6 +114,8 @@ class AtEnd(NamedTuple):
 Position = AtValue | InText | InName | BehindBrace | Between | AtEnd
 LabelledWords = tuple[tuple[bytes, int], ...]
 """Sorted."""
+_Bounds = tuple[Texts, int, int | None]
+"""A language, and the fewest and the most characters that its texts have."""
 
 
 class JsonPhases:
@@ -124,6 +139,8 @@ class JsonPhases:
         """What `_asked_texts` has found last, by the `id` of the place."""
         self._rests: dict[int, int] = {}
         """By phase, the tag of the language of all strings but those of the others, if there is one."""
+        self._apart = set[int]()
+        """The phases in which languages are told apart by their tags and by how long a string is, too."""
         self._label_ids: dict[tuple[Texts, ...], int] = {}
         self._labels: list[tuple[Texts, ...]] = []
         """By label of a string, the languages that have it, whichever are asked for beside them."""
@@ -164,6 +181,8 @@ class JsonPhases:
             case AtValue(level, formulas, _):
                 return self._after_value_start(level, formulas, ended)
             case InText() as place:
+                if phase in self._apart:
+                    return self._after_counted(place, ended, label)
                 if len(ended) > 1 and phase in self._rests:
                     ended = tuple(tag for tag in ended if tag != self._rests[phase])
                 return self._after_text(place, ended, label)
@@ -296,8 +315,9 @@ class JsonPhases:
         asked = dict[Texts, list[int]]()
         for i, formula in enumerate(place.formulas):
             texts = algebra.listed(self._values.names(formula)) if is_distinct else self._values.texts(formula)
-            if not algebra.is_empty(texts):
-                asked.setdefault(texts, []).append(i)
+            for part in alternatives(texts):
+                if not algebra.is_empty(part):
+                    asked.setdefault(part, []).append(i)
         return asked
 
     def _text_phase(self, number: int, asked: list[Texts], is_distinct: bool) -> Phase:
@@ -314,6 +334,8 @@ class JsonPhases:
         if len(asked) == 1 and isinstance(bound, Counted) and not is_distinct:
             lexeme = self._syntax.counted(algebra.uncounted(bound))
             return Phase(number, lexeme, least=bound.least, most=bound.most)
+        if not is_distinct and any(map(is_counted, asked)) and (phase := self._counted_apart(number, asked)):
+            return phase
         readings = [(algebra.expr(texts), FIRST_TEXT + i) for i, texts in enumerate(asked)]
         if is_distinct or (found := _guarding(asked, algebra)) is None:
             return Phase(number, self._syntax.texts(readings), is_distinct=is_distinct)
@@ -323,16 +345,36 @@ class JsonPhases:
             self._rests[number] = tag
         return Phase(number, self._syntax.told(readings, (guard, tag)))
 
+    def _counted_apart(self, number: int, asked: list[Texts]) -> Phase | None:
+        """Languages told apart by what they match and by how long a text is; None where that is hard to count."""
+        if len(asked) > _MOST_COUNTED_APART:
+            return None
+        bounds, exprs = list[_Bounds](), list[int]()
+        for texts in asked:
+            found = self._values.text_algebra.countable(texts)
+            if found is None:
+                return None
+            exprs.append(found[0])
+            bounds.append((texts, found[1], found[2]))
+        mosts = [_MOST_CHARS if most is None else most for _, _, most in bounds]
+        languages = [(expr, FIRST_TEXT + i, max(mosts) - mosts[i]) for i, expr in enumerate(exprs)]
+        lengths = self._labels_by_length(bounds)
+        self._apart.add(number)
+        lexeme = self._syntax.counted_apart(languages)
+        return Phase(number, lexeme, least=lengths[0][0], most=max(mosts), lengths=lengths)
+
     def _lengths(self, asked: list[Texts]) -> tuple[tuple[int, int], ...]:
         """`Phase.lengths` of languages that are told apart by the number of characters only; empty for others."""
-        bounds = [each for each in asked if isinstance(each, Length)]
-        if len(bounds) < len(asked):
-            return ()
-        ends = {each.most + 1 for each in bounds if each.most is not None}
+        bounds: list[_Bounds] = [(each, each.least, each.most) for each in asked if isinstance(each, Length)]
+        return self._labels_by_length(bounds) if len(bounds) == len(asked) else ()
+
+    def _labels_by_length(self, bounds: list[_Bounds]) -> tuple[tuple[int, int], ...]:
+        """`Phase.lengths` of some languages."""
+        ends = {most + 1 for _, _, most in bounds if most is not None}
         found = list[tuple[int, int]]()
-        for least in sorted({each.least for each in bounds} | ends):
-            having = tuple(each for each in bounds if each.least <= least and (each.most is None or least <= each.most))
-            found.append((least, self._label(having) if having else -1))
+        for length in sorted({least for _, least, _ in bounds} | ends):
+            having = [each for each, least, most in bounds if least <= length and (most is None or length <= most)]
+            found.append((length, self._label(tuple(having)) if having else -1))
         return tuple(found if found[-1][1] >= 0 else found[:-1])
 
     def _word_labels(self, asked: list[Texts]) -> list[tuple[bytes, int]]:
@@ -463,6 +505,11 @@ class JsonPhases:
         else:
             languages = list(asked)
             read = [languages[tag - FIRST_TEXT] for tag in ended]
+        return self._after(place.level, (i for texts in read for i in asked[texts]))
+
+    def _after_counted(self, place: InText, ended: tuple[int, ...], label: int) -> Phase | None:
+        asked, languages = self._asked_texts(place), self._labels[label]
+        read = [texts for i, texts in enumerate(asked) if FIRST_TEXT + i in ended and texts in languages]
         return self._after(place.level, (i for texts in read for i in asked[texts]))
 
     def _after_name(self, level: int, frame: ObjectFrame, ended: tuple[int, ...], label: int) -> Phase | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
@@ -119,7 +120,16 @@ class Syntax:
 
     def counted(self, expr: int) -> int:
         """Strings of which the characters are counted, up to the closing quote."""
-        return self.lexicon.lexeme((Reading(self._arena.concat(expr, self._quote), FIRST_TEXT, place=BETWEEN),))
+        return self.counted_apart([(expr, FIRST_TEXT, 0)])
+
+    def counted_apart(self, languages: Iterable[tuple[int, int, int]]) -> int:
+        """The same of several languages: spellings, each with its tag and with `Reading.short_of`."""
+        return self.lexicon.lexeme(
+            tuple(
+                Reading(self._arena.concat(expr, self._quote), tag, place=BETWEEN, short_of=short_of)
+                for expr, tag, short_of in languages
+            )
+        )
 
     def opened(self, *, may_name: bool, may_close: bool) -> int:
         """Behind the opening bracket of an object."""

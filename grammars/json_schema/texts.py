@@ -22,6 +22,8 @@ _MOST_SAMPLED: Final = 256
 _MOST_LISTED: Final = 256
 _MANY: Final = 8
 """From so many characters on they are counted beside the automaton of a pattern rather than in it."""
+_MOST_PARTS: Final = 4
+"""Of a union, languages whose characters are counted; of more, they are counted in its automaton."""
 _MOST_WRITTEN: Final = 64
 """More words than these are spelt as a trie."""
 
@@ -60,10 +62,31 @@ class Counted:
     most: int
 
 
-Texts = Words | Length | Matching | Counted
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """The texts of any of some languages, of which some are counted, each between bounds of its own."""
+
+    parts: tuple[Length | Matching | Counted, ...]
+
+
+Texts = Words | Length | Matching | Counted | AnyOf
 
 ANY: Final[Texts] = Length()
 NO_TEXT: Final[Texts] = Words(frozenset())
+
+
+def alternatives(texts: Texts) -> tuple[Texts, ...]:
+    """The languages of a union; any other by itself."""
+    return texts.parts if isinstance(texts, AnyOf) else (texts,)
+
+
+def is_counted(texts: Texts) -> bool:
+    """Whether the characters of a language are so many that they are counted beside its automaton."""
+    match texts:
+        case Length(least, most):
+            return least >= _MANY or (most is not None and most >= _MANY)
+        case _:
+            return isinstance(texts, Counted)
 
 
 class TextAlgebra:
@@ -188,6 +211,19 @@ class TextAlgebra:
         """The spellings of a language, and of the texts of other lengths that its expression matches."""
         return self.expr(Matching(texts.expr))
 
+    def countable(self, texts: Texts) -> tuple[int, int, int | None] | None:
+        """The spellings of a language if the characters are counted, and how many it has; None where that is hard."""
+        match texts:
+            case Length(least, most):
+                return self.any_spelling, least, most
+            case Counted(_, least, most):
+                return self.uncounted(texts), least, most
+            case AnyOf():
+                return None
+            case _:
+                expr = self.uncut(texts)
+                return (self.expr(texts), 0, None) if self._is_easy(expr) else None
+
     def shortest(self, texts: Counted) -> bytes:
         """The spelling of a member of as few characters as there are; there must be one."""
         closed = self._closed(texts.expr)
@@ -203,6 +239,8 @@ class TextAlgebra:
             case Matching(expr):
                 found = self.arena.sample(expr, _MOST_SAMPLED)
                 return None if found is None else value_of(found)
+            case AnyOf(parts):
+                return next((text for part in parts if (text := self.sample(part)) is not None), None)
         return None
 
     def _closed(self, expr: int) -> int:
@@ -220,6 +258,8 @@ class TextAlgebra:
             case Matching(expr):
                 self.arena.spend(1)
                 return self.arena.accepts(self.arena.run(expr, spelling(text)))
+            case AnyOf(parts):
+                return any(self.holds(part, text) for part in parts)
 
     def is_empty(self, texts: Texts) -> bool:
         match texts:
@@ -231,6 +271,8 @@ class TextAlgebra:
                 return self._counts.least(self._closed(expr)) > most
             case Matching(expr):
                 return not self.arena.is_live(expr)
+            case AnyOf(parts):
+                return all(map(self.is_empty, parts))
 
     def all_of(self, parts: Iterable[Texts]) -> Texts:
         """The texts that are in all of some languages, of which those of few words are best first."""
@@ -264,6 +306,11 @@ class TextAlgebra:
             return Length(texts.most + 1)
         if isinstance(texts, Length) and texts.most is None:
             return Length(0, texts.least - 1)
+        if isinstance(texts, AnyOf):
+            return self.all_of(map(self.complement, texts.parts))
+        if isinstance(texts, Counted) and not self._must_be_cut:
+            lengths = self.complement(Length(0, texts.most)), self.complement(Length(texts.least))
+            return self._union([self.complement(Matching(texts.expr)), *lengths])
         arena = self.arena
         others = self.of(arena.intersection(self.language.any_text, arena.complement(self.uncut(texts))))
         if isinstance(texts, Words):
@@ -288,7 +335,9 @@ class TextAlgebra:
                 return right
             case _ if right == ANY:
                 return left
-            case (Length(), _):
+            case (AnyOf(parts), _):
+                return self._union([self._both(part, right) for part in parts])
+            case (Length(), _) | (_, AnyOf()):
                 return self._both(right, left)
             case (Matching(expr), _) if not self.arena.is_live(expr):
                 return NO_TEXT
@@ -316,6 +365,8 @@ class TextAlgebra:
             return Counted(expr, least, most)
         if least == 1:
             expr = self.arena.without_empty(expr)
+            if not self.arena.is_live(expr):
+                return NO_TEXT
         if self._counts.least(self._closed(expr)) >= least:
             return Counted(expr, 0, most)
         longer = self.arena.intersection(expr, self.uncut(Length(least)))
@@ -328,7 +379,7 @@ class TextAlgebra:
     def _is_easy(self, expr: int) -> bool:
         """Whether it is soon found how many characters are left of what an expression matches, wherever one stands."""
         closed = self._closed(expr)
-        return self._counts.is_easy(closed)
+        return self.arena.is_live(closed) and self._counts.is_easy(closed)
 
     def _goes_on(self, expr: int) -> bool:
         """Whether the form of an expression tells that a character may be added to whatever it matches."""
@@ -357,10 +408,27 @@ class TextAlgebra:
                 return right
             case (_, Words(words)) if not words or all(self.holds(left, word) for word in words):
                 return left
-            case _ if ANY in (left, right):
-                return ANY
             case _:
-                return self.of(self.arena.union(self.uncut(left), self.uncut(right)))
+                return self._union([left, right])
+
+    def _union(self, parts: Sequence[Texts]) -> Texts:
+        """The texts of any of some languages; those that are counted are kept apart, if they are few."""
+        each = dict.fromkeys(one for part in parts for one in alternatives(part) if one != NO_TEXT)
+        if ANY in each:
+            return ANY
+        counted = [one for one in each if is_counted(one)]
+        plain = [self.uncut(one) for one in each if one not in counted]
+        if self._must_be_cut or len(counted) > _MOST_PARTS:
+            return self.of(self.arena.union(*plain, *map(self.uncut, counted)))
+        others = self.of(self.arena.union(*plain))
+        if not counted or others == ANY:
+            return others
+        if self.is_empty(others):
+            others = NO_TEXT
+        elif isinstance(others, Matching) and not self._is_easy(others.expr):
+            return self.of(self.arena.union(others.expr, *map(self.uncut, counted)))
+        apart = [each for each in (*counted, others) if not isinstance(each, Words | AnyOf)]
+        return apart[0] if len(apart) == 1 else AnyOf(tuple(sorted(apart, key=repr)))
 
     def uncut(self, texts: Texts) -> int:
         """The spellings of a language, each character in any of its own: maybe some that `any_spelling` has not.
@@ -382,3 +450,5 @@ class TextAlgebra:
                 return self.arena.intersection(expr, self.arena.repeat(self._any_char, least, most))
             case Matching(expr):
                 return expr
+            case AnyOf(parts):
+                return self.arena.union(*map(self.uncut, parts))

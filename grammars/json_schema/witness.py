@@ -16,7 +16,7 @@ from grammars.json_schema.finite import Literals
 from grammars.json_schema.formula import Formula, Kind
 from grammars.json_schema.objects import Key, Members, ObjectFrame, Objects, Place, Universe
 from grammars.json_schema.syntax import Turn
-from grammars.json_schema.texts import Counted, Length, Matching, TextAlgebra, Texts, Words
+from grammars.json_schema.texts import AnyOf, Counted, Length, Matching, TextAlgebra, Texts, Words
 from grammars.json_schema.threads import Conjunction, Splitter, Thread
 from grammars.json_schema.values import Values
 from grammars.json_strings import spelling, value_of
@@ -116,6 +116,9 @@ class Within:
                 return algebra.shortest(texts)
             case Matching():
                 return self._shortest.text(algebra.expr(texts))
+            case AnyOf(parts):
+                members = [self.string(part, algebra) for part in parts if not algebra.is_empty(part)]
+                return min(members, key=by_length)
 
     def object_ends(self, frame: ObjectFrame, used: frozenset[str], turn: Turn) -> Iterator[tuple[bytes, Thread]]:
         """How an object can be ended from behind a member or its bracket, by the thread that it is ended for.
