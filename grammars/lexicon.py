@@ -82,7 +82,8 @@ class Lexicon:
         (`counted_repeats`); `LOOPS`, kinds of bytes that may be read one after the other, none before its row is built;
         `LOOP_MOST`, of how many characters; `LOOP_REST`, as `REST` wherever such bytes have led; `WIDE`, the lexeme
         after any character beyond ASCII of `WIDE_KINDS`, without a tag that ends it; `UNKNOWN`, and no kinds, where
-        that is not known; `DENSE`, 1 where most bytes of ASCII may follow, none before its row is built.
+        that is not known; `DENSE`, 1 where most bytes of ASCII may follow, or as many others as of it; 0
+        before its row is built.
         """
         self._loops = Loops(arena)
         self._repeats = CountedRepeats(arena)
@@ -161,9 +162,9 @@ class Lexicon:
         """The tags with which a lexeme may end here, or `NO_TAGS`."""
         return int(self.facts[lexeme, OPEN])
 
-    def is_dense(self, lexeme: int) -> bool:
-        """Whether most bytes of ASCII are known to follow a lexeme."""
-        return bool(self.facts[lexeme, DENSE])
+    def are_dense(self, lexemes: NDArray[np.int64]) -> bool:
+        """Whether any of some lexemes is known to be dense."""
+        return bool(self.facts[lexemes, DENSE].any())
 
     def is_boundary(self, lexeme: int) -> bool:
         """Whether a lexeme stands between two characters that are counted."""
@@ -257,8 +258,9 @@ class Lexicon:
         if wide > 0:
             row[bytes_of(told)] = UNKNOWN
         self.rows[lexeme] = row
-        self.facts[lexeme, WIDE:] = wide, kinds, np.count_nonzero(row[:0x80]) > _MOST_SPARSE
-        if row[:0x80].any():  # else it is within a character
+        num_ascii, num_others = np.count_nonzero(row[:0x80]), np.count_nonzero(row[0x80:])
+        self.facts[lexeme, WIDE:] = wide, kinds, num_ascii > _MOST_SPARSE or num_others >= num_ascii
+        if num_ascii:  # else it is within a character
             self.facts[lexeme, LOOPS : LOOP_REST + 1] = self._read_on(lexeme)
 
     def _after_wide(self, lexeme: int, alike: Mapping[tuple[int, int], list[Reading]], floor: int) -> tuple[int, int]:

@@ -245,7 +245,7 @@ class TokenMasks:
         subtrees, order = self.vocabulary.subtrees, self.vocabulary.text_order
         start, furthest, fewest = work.places[0, 0] if len(work.places) else 0, 0, UNBOUNDED
         while len(work.parts):
-            if self.machine.lexicon.is_dense(int(work.places[0, 1])):
+            if self.machine.lexicon.are_dense(work.places[:, 1]):
                 left, reach, least = sweep(self.machine.tables(), row, work, start, subtrees, order)
                 work, furthest, fewest = _Work(*left), max(furthest, reach), min(fewest, least)
             left, lacking, reach, least = walk(self.machine.tables(), row, work, start, *subtrees)
