@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 NOTHING: Final = 0
 """The expression that matches no text."""
@@ -32,3 +33,27 @@ class Form:
     """A state of an `Automaton`."""
     ONE: Final = 7
     """What one of three or more matches and no other."""
+
+
+T = TypeVar("T")
+
+
+def folded(
+    expr: int, known: dict[int, T], parts_of: Callable[[int], Sequence[int]], combined: Callable[[int, list[T]], T]
+) -> T:
+    """What an expression comes to, found from its parts upwards; what all of these come to is kept in `known`.
+
+    With a stack, for what is concatenated may be long.
+    """
+    waiting = [expr]
+    while waiting:
+        here = waiting[-1]
+        if here not in known:
+            parts = parts_of(here)
+            missing = [part for part in parts if part not in known]
+            if missing:
+                waiting += missing
+                continue
+            known[here] = combined(here, [known[part] for part in parts])
+        waiting.pop()
+    return known[expr]

@@ -23,7 +23,7 @@ from typing import Any, AnyStr, ClassVar, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.byte_forms import ALL, EMPTY, NOTHING, Form
+from grammars.byte_forms import ALL, EMPTY, NOTHING, Form, folded
 from grammars.byte_kinds import KINDS_BEYOND_ASCII
 from grammars.byte_sets import ALL_BYTES, SMALL_LETTERS, ByteSet, bytes_of, first_of, parted
 from grammars.fuel import DeadlineError, FuelError
@@ -583,22 +583,18 @@ class ByteRegexes:
 
     def is_finite(self, expr: int) -> bool:
         """Whether the form of an expression tells that only finitely many texts match."""
-        known, waiting = self._finite, [expr]
-        while waiting:
-            here = waiting[-1]
-            kind, *rest = self._nodes[here]
-            parts = () if kind in (_BYTES, _NOT, _FOREIGN) else rest[:1] if kind == _REPEAT else rest
-            missing = [part for part in parts if part not in known] if here not in known else []
-            if missing:
-                waiting += missing
-                continue
-            waiting.pop()
-            each = [known[part] for part in parts]
-            if kind == _INTER:
-                known[here] = any(each)
-            else:
-                known[here] = kind not in (_NOT, _FOREIGN) and all(each) and (kind != _REPEAT or rest[2] >= 0)
-        return known[expr]
+        return folded(expr, self._finite, self._parts_to_be_finite, self._is_finite_by)
+
+    def _parts_to_be_finite(self, expr: int) -> Sequence[int]:
+        kind, *rest = self._nodes[expr]
+        return () if kind in (_BYTES, _NOT, _FOREIGN) else rest[:1] if kind == _REPEAT else rest
+
+    def _is_finite_by(self, expr: int, parts: list[bool]) -> bool:
+        """`is_finite` of an expression, given that of its parts."""
+        kind, *rest = self._nodes[expr]
+        if kind == _INTER:
+            return any(parts)
+        return kind not in (_NOT, _FOREIGN) and all(parts) and (kind != _REPEAT or rest[2] >= 0)
 
     # ---- inside
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from grammars.byte_forms import Form
+from grammars.byte_forms import Form, folded
 from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import SMALL_LETTERS, ByteSet, byte_range, byte_set, first_of
 
@@ -24,6 +24,9 @@ _OUTSIDE: Final = 19
 """The place behind the closing quotation mark, and behind what is no character."""
 
 _MOST_SEARCHED: Final = 500
+_MOST_SEARCHED_COMBINED: Final = 50
+_MOST_COMBINED: Final = 8
+"""Expressions of which others are made by intersection and complement: each step of a search costs as much."""
 _MOST_SAMPLED: Final = 512
 """Bytes of a text that shows how few characters there can be."""
 _BACKSLASH: Final = byte_set(b"\\")
@@ -79,13 +82,29 @@ class CharCounts:
         self._arena = arena
         self._fewest: dict[Spot, int] = {}
         """By spot the characters that have to begin still."""
+        self._num_combined: dict[int, int] = {}
+        """The positive expressions of which others are combined."""
         self._told: dict[int, int] = {}
         """What `_told_least` has found."""
 
     def is_easy(self, expr: int) -> bool:
         """Whether `least` is found without looking at much. Raises FuelError."""
-        spot = (expr, BETWEEN)
-        return self._known_least(spot) is not None or self._search(spot, most=_MOST_SEARCHED)
+        spot, most = (expr, BETWEEN), _MOST_SEARCHED
+        if not self._arena.is_positive(expr):
+            if (
+                folded(expr, self._num_combined, self._combined_parts, lambda _, parts: sum(parts, not parts))
+                > _MOST_COMBINED
+            ):
+                return False
+            most = _MOST_SEARCHED_COMBINED
+        return self._known_least(spot) is not None or self._search(spot, most=most)
+
+    def _combined_parts(self, expr: int) -> list[int]:
+        """The parts of an expression that is made by intersection and complement."""
+        form, *operands = self._arena.form(expr)
+        if self._arena.is_positive(expr) or form == Form.FOREIGN:
+            return []
+        return operands[:1] if form == Form.REPEAT else operands
 
     def least(self, expr: int, place: int = BETWEEN, floor: int = 0) -> int:
         """The fewest characters that begin before the string can end, known not to be below `floor`. Raises FuelError.
@@ -95,7 +114,7 @@ class CharCounts:
         spot = (expr, place)
         known = self._soon_known_least(spot)
         if known is None:
-            self._search(spot, floor if place != BETWEEN else max(floor, self._told_least(expr)))
+            self._search(spot, floor)
             known = self._fewest[spot]
         return known
 
@@ -139,38 +158,29 @@ class CharCounts:
 
     def _told_least(self, expr: int) -> int:
         """How many characters every text has at least, as far as the form of an expression tells, between two."""
-        told, waiting = self._told, [expr]
-        while waiting:  # for what is concatenated may be long
-            here = waiting[-1]
-            if here in told:
-                waiting.pop()
-                continue
-            if self._arena.accepts(here):
-                told[here] = 0
-                continue
-            form, *operands = self._arena.form(here)
-            parts = self._counted_parts(form, operands)
-            missing = [part for part in parts if part not in told]
-            waiting += missing
-            if missing:
-                continue
-            least = [told[part] for part in parts]
-            match form:
-                case Form.BYTES:
-                    told[here] = int(not operands[0] & _NO_CHAR)
-                case Form.CONCAT:
-                    told[here] = sum(least) + (len(parts) < 2)  # an escape is one character
-                case Form.REPEAT:
-                    told[here] = sum(least) * operands[1]
-                case Form.INTERSECTION:
-                    told[here] = max(least)
-                case _:
-                    told[here] = min(least, default=0)
-        return told[expr]
+        return folded(expr, self._told, self._counted_parts, self._combined)
 
-    def _counted_parts(self, form: int, operands: list[int]) -> list[int]:
+    def _combined(self, expr: int, parts: list[int]) -> int:
+        """`_told_least` of an expression, given those of its parts."""
+        if self._arena.accepts(expr):
+            return 0
+        form, *operands = self._arena.form(expr)
+        match form:
+            case Form.BYTES:
+                return int(not operands[0] & _NO_CHAR)
+            case Form.CONCAT:
+                return sum(parts) + (len(parts) < 2)  # an escape is one character
+            case Form.REPEAT:
+                return sum(parts) * operands[1]
+            case Form.INTERSECTION:
+                return max(parts)
+            case _:
+                return min(parts, default=0)
+
+    def _counted_parts(self, expr: int) -> list[int]:
         """The parts of an expression by which characters are counted; of one that begins an escape, what follows."""
-        if form in (Form.BYTES, Form.COMPLEMENT, Form.FOREIGN):
+        form, *operands = self._arena.form(expr)
+        if self._arena.accepts(expr) or form in (Form.BYTES, Form.COMPLEMENT, Form.FOREIGN):
             return []
         if form == Form.REPEAT:
             return operands[:1]
@@ -208,7 +218,8 @@ class CharCounts:
 
         False after a look at more than `most` spots. There are not fewer than `floor` characters.
         """
-        floor = max(floor, start[1] == BETWEEN)  # it does not end where it starts
+        if start[1] == BETWEEN:
+            floor = max(floor, self._told_least(start[0]), 1)  # it does not end where it starts
         came: dict[Spot, Spot] = {}
         waiting, known = [(floor, False, 0, 0, start)], {start: 0}
         best: tuple[int, Spot] | None = None

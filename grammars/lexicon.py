@@ -37,6 +37,7 @@ EAGER, OPEN, BOUNDARY, REST, LEFT, LOOPS, LOOP_MOST, LOOP_REST, WIDE, WIDE_KINDS
 _LEADS: Final = slice(0xC2, 0xF5)
 """The bytes that begin characters beyond ASCII."""
 _MOST_SPARSE: Final = 64
+_FEW: Final = 64
 _PLACE_BEHIND: Final = {first_of(mask): place for place, mask in STEPS_BY_PLACE[BETWEEN]}
 _ROOM: Final = 1 << 16
 """Lexemes for which there is room without copying the rows of all, which would take tens of milliseconds."""
@@ -163,8 +164,8 @@ class Lexicon:
         return int(self.facts[lexeme, OPEN])
 
     def are_dense(self, lexemes: NDArray[np.int64]) -> bool:
-        """Whether any of some lexemes is known to be dense."""
-        return bool(self.facts[lexemes, DENSE].any())
+        """Whether the first of some lexemes is known to be dense or, where they are many, any of them."""
+        return bool(self.facts[lexemes[0], DENSE]) or (len(lexemes) > _FEW and bool(self.facts[lexemes, DENSE].any()))
 
     def is_boundary(self, lexeme: int) -> bool:
         """Whether a lexeme stands between two characters that are counted."""

@@ -7,14 +7,14 @@ That shows in the form of an expression: a repeat that its matches can begin wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import and_, attrgetter, or_
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from grammars.byte_forms import EMPTY, Form
+from grammars.byte_forms import EMPTY, Form, folded
 from grammars.byte_kinds import ASCII_KINDS, KIND_OF, KINDS_BEYOND_ASCII, LETTERS, Spans, beyond_ascii
 from grammars.byte_regex import ByteRegexes
 from grammars.byte_sets import ALL_BYTES, ByteSet, byte_range, bytes_of
@@ -112,24 +112,19 @@ class Loops:
 
     def _least(self, expr: int) -> int:
         """Bytes than which no match has fewer."""
-        fewest, waiting = self._fewest, [expr]
-        while waiting:  # for what is concatenated may be long
-            here = waiting[-1]
-            if here in fewest:
-                waiting.pop()
-            elif self._arena.accepts(here):
-                fewest[here] = 0
-            else:
-                form, *operands = self._arena.form(here)
-                parts = operands[:1] if form == Form.REPEAT else operands if form in _COMBINED else []
-                missing = [part for part in parts if part not in fewest]
-                waiting += missing
-                if not missing:
-                    fewest[here] = self._fewest_of(form, [fewest[part] for part in parts], operands)
-        return fewest[expr]
+        return folded(expr, self._fewest, self._counted_parts, self._fewest_of)
 
-    def _fewest_of(self, form: int, parts: list[int], operands: list[int]) -> int:
-        """The same of an expression that does not match the empty text, given those of its parts."""
+    def _counted_parts(self, expr: int) -> Sequence[int]:
+        form, *operands = self._arena.form(expr)
+        if self._arena.accepts(expr):
+            return ()
+        return operands[:1] if form == Form.REPEAT else operands if form in _COMBINED else ()
+
+    def _fewest_of(self, expr: int, parts: list[int]) -> int:
+        """`_least` of an expression, given those of its parts."""
+        if self._arena.accepts(expr):
+            return 0
+        form, *operands = self._arena.form(expr)
         match form:
             case Form.CONCAT:
                 return sum(parts)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import inf
 from typing import Final
 
-from grammars.byte_forms import EMPTY, NOTHING, Form
+from grammars.byte_forms import EMPTY, NOTHING, Form, folded
 from grammars.byte_regex import ByteRegexes
 from grammars.char_counts import BETWEEN, CharCounts
 from grammars.json_schema.chars import JsonChars
@@ -110,6 +111,7 @@ class TextAlgebra:
         self._formats: dict[str, Texts] = {}
         self._listed: dict[Matching, Texts] = {}
         self._lacking: dict[Texts, frozenset[str]] = {}
+        self._most_chars: dict[int, float] = {}
         self._uncounted: dict[Counted, int] = {}
         """Of some languages an expression that matches nothing else."""
 
@@ -339,6 +341,8 @@ class TextAlgebra:
                 return self._union([self._both(part, right) for part in parts])
             case (Length(), _) | (_, AnyOf()):
                 return self._both(right, left)
+            case (Matching(expr), Length(least, most)) if (bounds := self._told_bounds(expr, least, most)) != right:
+                return NO_TEXT if bounds is None else self._both(left, bounds)
             case (Matching(expr), _) if not self.arena.is_live(expr):
                 return NO_TEXT
             case (Matching(expr), Length(least, most)) if most is not None and most >= _MANY and self._is_easy(expr):
@@ -357,13 +361,45 @@ class TextAlgebra:
                     self._lacking[both] = self._lacking[left] | self._lacking[right]
                 return both
 
+    def _told_bounds(self, expr: int, least: int, most: int | None) -> Length | None:
+        """The bounds of texts of an expression, but for those that its form tells anyhow; None if it tells of none."""
+        longest = folded(expr, self._most_chars, self._counted_parts, self._most_chars_of)
+        if longest < least:
+            return None
+        return Length(least, None if most is None or longest <= most else most)
+
+    def _counted_parts(self, expr: int) -> Sequence[int]:
+        form, *operands = self.arena.form(expr)
+        if form in (Form.BYTES, Form.COMPLEMENT, Form.FOREIGN) or self._chars.is_char(expr):
+            return ()
+        return operands[:1] if form == Form.REPEAT else operands
+
+    def _most_chars_of(self, expr: int, parts: list[float]) -> float:
+        """More characters no text of an expression has; bytes count as such where it begins or ends within one."""
+        form, *operands = self.arena.form(expr)
+        match form:
+            case Form.BYTES:
+                return 1
+            case _ if self._chars.is_char(expr):
+                return 1
+            case Form.CONCAT:
+                return sum(parts)
+            case Form.REPEAT:
+                return parts[0] * operands[2] if operands[2] >= 0 and parts[0] else inf * bool(parts[0])
+            case Form.INTERSECTION:
+                return min(parts)
+            case Form.UNION | Form.ONE:
+                return max(parts, default=0)
+            case _:
+                return inf
+
     def _bounded(self, expr: int, least: int, most: int) -> Texts:
         """The texts of `least` to `most` characters that an expression matches, which may be counted beside it."""
         if least > most:
             return NO_TEXT
         if not least or self._goes_on(expr):
             return Counted(expr, least, most)
-        if least == 1:
+        if least == 1 and self.arena.is_positive(expr):
             expr = self.arena.without_empty(expr)
             if not self.arena.is_live(expr):
                 return NO_TEXT
