@@ -37,7 +37,9 @@ EAGER, OPEN, BOUNDARY, REST, LEFT, LOOPS, LOOP_MOST, LOOP_REST, WIDE, WIDE_KINDS
 _LEADS: Final = slice(0xC2, 0xF5)
 """The bytes that begin characters beyond ASCII."""
 _MOST_SPARSE: Final = 64
+"""Bytes of ASCII up to which a walk is better than a sweep."""
 _FEW: Final = 64
+"""Parts of a trie up to which it costs more to look for one that is better swept than to walk it."""
 _PLACE_BEHIND: Final = {first_of(mask): place for place, mask in STEPS_BY_PLACE[BETWEEN]}
 _ROOM: Final = 1 << 16
 """Lexemes for which there is room without copying the rows of all, which would take tens of milliseconds."""

@@ -362,7 +362,7 @@ class TextAlgebra:
                 return both
 
     def _told_bounds(self, expr: int, least: int, most: int | None) -> Length | None:
-        """The bounds of texts of an expression, but for those that its form tells anyhow; None if it tells of none."""
+        """Bounds of texts of an expression, without one that its form shows to bind none; None if all are shorter."""
         longest = folded(expr, self._most_chars, self._counted_parts, self._most_chars_of)
         if longest < least:
             return None
@@ -375,7 +375,7 @@ class TextAlgebra:
         return operands[:1] if form == Form.REPEAT else operands
 
     def _most_chars_of(self, expr: int, parts: list[float]) -> float:
-        """More characters no text of an expression has; bytes count as such where it begins or ends within one."""
+        """As many characters as texts of an expression have at most; of those spelt in part, each byte counts as one."""
         form, *operands = self.arena.form(expr)
         match form:
             case Form.BYTES:
@@ -385,7 +385,7 @@ class TextAlgebra:
             case Form.CONCAT:
                 return sum(parts)
             case Form.REPEAT:
-                return parts[0] * operands[2] if operands[2] >= 0 and parts[0] else inf * bool(parts[0])
+                return parts[0] * operands[2] if operands[2] >= 0 else inf
             case Form.INTERSECTION:
                 return min(parts)
             case Form.UNION | Form.ONE:
