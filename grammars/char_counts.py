@@ -112,9 +112,10 @@ class CharCounts:
         Where they are no more than that, they are found without a look at all other ways.
         """
         spot = (expr, place)
-        known = self._soon_known_least(spot)
+        known = self._known_least(spot)
         if known is None:
-            self._search(spot, floor)
+            if not self._is_shown(spot, floor):
+                self._search(spot, floor)
             known = self._fewest[spot]
         return known
 
@@ -136,24 +137,25 @@ class CharCounts:
         return 0 if known is None and spot[1] == BETWEEN and self._ends(spot[0]) else known
 
     def _soon_known_least(self, spot: Spot) -> int | None:
-        """The same, or what the form of the expression shows."""
-        known, (expr, place) = self._known_least(spot), spot
-        if known is None and place == BETWEEN and self._is_shown(expr):
+        """The same, or what the form of the expression shows between two characters."""
+        known = self._known_least(spot)
+        if known is None and spot[1] == BETWEEN and self._is_shown(spot):
             return self._fewest[spot]
         return known
 
-    def _is_shown(self, expr: int) -> bool:
-        """Whether the form of an expression shows a string of no more characters than it tells that there must be."""
+    def _is_shown(self, spot: Spot, floor: int = 0) -> bool:
+        """Whether the form of an expression shows a string of no more characters than are known to be needed."""
+        expr, place = spot
         text = self._arena.sample(expr, _MOST_SAMPLED)
         if not text or not text.endswith(b'"'):
             return False
-        place, num_chars = BETWEEN, 0
+        num_chars = 0
         for byte in text[:-1]:
             num_chars += place == BETWEEN
             place = _STEPS[place, byte]
-        if num_chars > self._told_least(expr):
+        if num_chars > max(floor, self._told_least(expr) if spot[1] == BETWEEN else 0):
             return False
-        self._fewest[expr, BETWEEN] = num_chars
+        self._fewest[spot] = num_chars
         return True
 
     def _told_least(self, expr: int) -> int:

@@ -375,7 +375,7 @@ class TextAlgebra:
         return operands[:1] if form == Form.REPEAT else operands
 
     def _most_chars_of(self, expr: int, parts: list[float]) -> float:
-        """As many characters as texts of an expression have at most; of those spelt in part, each byte counts as one."""
+        """How many characters texts have at most; of one that is spelt in part, each byte counts as one."""
         form, *operands = self.arena.form(expr)
         match form:
             case Form.BYTES:
