@@ -67,9 +67,6 @@ class PartStates:
         """[capacity, 2] whether the empty text matches, and about how long a match is."""
         self.rows[NOTHING], self.rows[ALL] = NOTHING, ALL
         self.facts[ALL] = True, 0
-        self._classes = np.zeros(256, np.int64)
-        self.bytes = np.zeros(1, np.int64)
-        """A byte of each class that the rows built so far tell apart."""
 
     @property
     def nbytes(self) -> int:
@@ -92,9 +89,6 @@ class PartStates:
         for among, expr in arena.part_ways(self._exprs[number]):
             row[among] = self.number(expr, arena)
         self.rows[number] = row
-        if (row[self.bytes][self._classes] != row).any():
-            both = self._classes << 32 | row
-            _, self.bytes, self._classes = np.unique(both, return_index=True, return_inverse=True)
 
 
 class Node(NamedTuple):
@@ -128,6 +122,14 @@ class _Tuples(NamedTuple):
     stack: NDArray[np.int32]  # [capacity] those that a search has yet to look at
 
 
+class _Bytes(NamedTuple):
+    """The bytes that a search tells apart: those of a class lead all states that it has met to the same ones."""
+
+    alike: NDArray[np.int64]  # [256] the first byte of the class of each
+    tried: NDArray[np.int64]  # [256] the first bytes of all classes, ascending; nothing behind them
+    seen: NDArray[np.bool_]  # [states] whether a state was met
+
+
 class ProductSearch:
     """All that was found out about the tuples of one combination."""
 
@@ -138,12 +140,17 @@ class ProductSearch:
         wanted[[node.place for node in nodes if node.op == PART and node.is_wanted]] = True
         ops, above, places = (np.array([node[i] for node in nodes], np.int32) for i in range(3))
         self._combination = _Combination(ops, above, places, wanted)
-        self._tuples = _room(_FIRST_ROOM, num_places)
-        self._len, self._num_searches, self._is_busy = 0, 0, False
+        self._begin()
+        self._num_searches = 0
+
+    def _begin(self) -> None:
+        self._tuples, self._len, self._is_busy = _room(_FIRST_ROOM, len(self._combination.wanted)), 0, False
+        self._bytes = _Bytes(np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(_FIRST_ROOM, np.bool_))
+        self._num_tried = 1
 
     @property
     def nbytes(self) -> int:
-        return sum(array.nbytes for array in self._tuples)
+        return sum(array.nbytes for array in (*self._tuples, *self._bytes))
 
     def after(self, states: tuple[int, ...], byte: int, arena: Parts) -> tuple[int, ...]:
         """The tuple after a byte. Raises FuelError."""
@@ -167,17 +174,20 @@ class ProductSearch:
 
     def _begun_anew(self) -> ProductSearch:
         other = copy(self)
-        other._tuples, other._len, other._is_busy = _room(_FIRST_ROOM, len(self._combination.wanted)), 0, False
+        other._begin()
         return other
 
     def _search(self, first: NDArray[np.int32], arena: Parts) -> bool:
         parts, self._num_searches = self._parts, self._num_searches + 1
         height, verdict = -1, _PAUSED
         while verdict not in (_FOUND, _NONE):
-            before = self._len
-            verdict, lacking, height, self._len = _search(
-                first, self._num_searches, height, self._len, parts.rows, parts.facts, parts.bytes,
-                self._combination, self._tuples,
+            before, num_states = self._len, len(self._bytes.seen)
+            if num_states < len(parts.rows):
+                more = np.zeros(len(parts.rows) - num_states, np.bool_)
+                self._bytes = self._bytes._replace(seen=np.concatenate([self._bytes.seen, more]))
+            verdict, lacking, height, self._len, self._num_tried = _search(
+                first, self._num_searches, height, self._len, self._num_tried, parts.rows, parts.facts,
+                self._combination, self._tuples, self._bytes,
             )  # fmt: skip
             arena.spend(1 + (self._len - before) // _TUPLES_A_STEP)
             if verdict == _LACKS_ROW:
@@ -320,46 +330,70 @@ def _agree(states, byte, other, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _search(first, search, height, length, rows, facts, tried, combination, tuples):  # type: ignore[no-untyped-def]
+def _tell_apart(row, alike, tried, num_tried):  # type: ignore[no-untyped-def]
+    """Divides the classes of bytes in which some lead a state elsewhere than others; gives how many there are."""
+    is_told = True
+    for byte in range(256):
+        is_told &= row[byte] == row[alike[byte]]
+    if is_told:
+        return num_tried
+    before, num_tried = alike.copy(), 0
+    for byte in range(256):
+        alike[byte] = byte
+        for i in range(num_tried):
+            if before[tried[i]] == before[byte] and row[tried[i]] == row[byte]:
+                alike[byte] = tried[i]
+                break
+        if alike[byte] == byte:
+            tried[num_tried] = byte
+            num_tried += 1
+    return num_tried
+
+
+@njit(cache=True, nogil=True)
+def _search(first, search, height, length, num_tried, rows, facts, combination, tuples, told_apart):  # type: ignore[no-untyped-def]
     """Looks at some tuples, depth first, those first whose parts may end soon.
 
-    `height`: of the stack, -1 to begin with `first`. Gives what came of it, a state without a row, and the new `height`
-    and `length`, which is the number of the tuples.
+    `height`: of the stack, -1 to begin with `first`. Gives what came of it, a state without a row, and the new `height`;
+    `length`, which is the number of the tuples; and `num_tried`, which is that of the classes of bytes.
     """
     truths, used = np.empty(len(combination.ops), np.int32), np.empty(len(first), np.bool_)
-    after = first.copy()
+    after, tried = first.copy(), told_apart.tried
     hashes, bytes_told = np.empty(len(tried), np.uint64), np.empty(len(tried), np.int64)
     waiting, costs = np.empty(len(tried), np.int32), np.empty(len(tried), np.int64)
-    if length + len(tried) > len(tuples.states):
-        return _LACKS_ROOM, 0, height, length
+    if length == len(tuples.states):
+        return _LACKS_ROOM, 0, height, length, num_tried
     if height < 0:
         height = 0
         truth = _decide(after, combination, truths, used)
         if truth != _UNDECIDED:
-            return _FOUND if truth else _NONE, 0, height, length
+            return _FOUND if truth else _NONE, 0, height, length, num_tried
         number, verdict, length = _met(after, search, -1, length, tuples)
         if number < 0:
-            return _FOUND if verdict == _LIVE else _NONE, 0, height, length
+            return _FOUND if verdict == _LIVE else _NONE, 0, height, length, num_tried
         tuples.stack[0], height = number, 1
     for _ in range(_TUPLES_AT_ONCE):
         if height == 0:
             for number in range(length):
                 if tuples.facts[number, 1] == search:
                     tuples.facts[number, 0] = _DEAD
-            return _NONE, 0, height, length
+            return _NONE, 0, height, length, num_tried
         here = tuples.stack[height - 1]
         states = tuples.states[here]
         for state in states:
             if rows[state, 0] == _UNBUILT:
-                return _LACKS_ROW, state, height, length
-        if length + len(tried) > len(tuples.states):
-            return _LACKS_ROOM, 0, height, length
+                return _LACKS_ROW, state, height, length, num_tried
+            if not told_apart.seen[state]:
+                told_apart.seen[state] = True
+                num_tried = _tell_apart(rows[state], told_apart.alike, tried, num_tried)
+        if length + num_tried > len(tuples.states):
+            return _LACKS_ROOM, 0, height, length, num_tried
         if _accepts(states, combination, facts, truths):
             _mark_live(here, tuples)
-            return _FOUND, 0, height, length
+            return _FOUND, 0, height, length, num_tried
         height -= 1
         num = num_told = 0
-        for byte in tried:
+        for byte in tried[:num_tried]:
             hashed = np.uint64(_HASH_START)
             for place in range(len(states)):
                 after[place] = rows[states[place], byte]
@@ -380,7 +414,7 @@ def _search(first, search, height, length, rows, facts, tried, combination, tupl
                 number, verdict, length = _met(after, search, here, length, tuples)
             if verdict == _LIVE:
                 _mark_live(here, tuples)
-                return _FOUND, 0, height, length
+                return _FOUND, 0, height, length, num_tried
             if number < 0:
                 continue
             cost = 0
@@ -395,4 +429,4 @@ def _search(first, search, height, length, rows, facts, tried, combination, tupl
             num += 1
         tuples.stack[height : height + num] = waiting[:num]
         height += num
-    return _PAUSED, 0, height, length
+    return _PAUSED, 0, height, length, num_tried
