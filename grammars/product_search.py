@@ -354,8 +354,8 @@ def _tell_apart(row, alike, tried, num_tried):  # type: ignore[no-untyped-def]
 def _search(first, search, height, length, num_tried, rows, facts, combination, tuples, told_apart):  # type: ignore[no-untyped-def]
     """Looks at some tuples, depth first, those first whose parts may end soon.
 
-    `height`: of the stack, -1 to begin with `first`. Gives what came of it, a state without a row, the new `height`, the
-    new `length`, which is the number of the tuples, and the new `num_tried`, which is that of the classes of bytes.
+    `height`: of the stack, -1 to begin with `first`. Gives what came of it, a state without a row, and what may have
+    changed: `height`, `length`, which is the number of tuples, and `num_tried`, that of the classes of bytes.
     """
     truths, used = np.empty(len(combination.ops), np.int32), np.empty(len(first), np.bool_)
     after, tried = first.copy(), told_apart.tried
