@@ -17,9 +17,9 @@ from engine.wire import EngineConfig
 
 _RECURSION_LIMIT = 10_000
 """Enough for the deepest schema that is taken, whose values are looked for level by level."""
-_SWITCH_INTERVAL_S = 1e-4
+_SWITCH_INTERVAL_S = 1e-5
 """How long a thread that compiles keeps the loop's thread from going on. Python's own 5 ms would cost each decode step
-several times that, since it lets go of the interpreter for every operation of torch."""
+a hundred times that, since it lets go of the interpreter for every operation of torch."""
 
 
 @click.command()

@@ -24,6 +24,7 @@ from engine.counters import Counters
 from engine.grammar_desk import GrammarDesk, NoThreadFree, Served
 from engine.link import ServerLink
 from engine.mask_bank import MaskBank
+from engine.mask_turns import MaskTurns
 from engine.output import Ending, OutputStream
 from engine.radix import RadixCache
 from engine.runner import Runner
@@ -54,10 +55,9 @@ from engine.wire import (
     Tokens,
     Usage,
 )
-from grammars.automaton import HURRY, Cursor, MaskRow
+from grammars.automaton import MaskRow
 from grammars.compiler import CompiledGrammar, GrammarCompiler
 from grammars.disk_cache import DiskCache
-from grammars.fuel import FuelError
 from grammars.spec import Backend, CompileOptions, GrammarError, GrammarSpec, OnUnsupported
 from grammars.vocabulary import Vocabulary
 
@@ -66,8 +66,6 @@ log = logging.getLogger("espalier.engine")
 HEARTBEAT_S = 1.0
 IDLE_POLL_S = 0.2
 COMPILING_POLL_S = 0.002
-MOST_PATIENCE = 128_000
-"""Steps that one mask may take in one go, some tenths of a second, before its request is given up."""
 _FRUITFUL = 0.6
 """Of what a burst computed, what must have been of use for the next ones to be longer."""
 GRAMMAR_WAIT_DEADLINES = 4
@@ -106,6 +104,7 @@ class EngineLoop:
         )
         self._sampler = Sampler(self._vocabulary, config.torch_device)
         self._masks = MaskBank(self._vocabulary.size, config.torch_device)
+        self._turns = MaskTurns()
         self._desk: GrammarDesk[str] = GrammarDesk(
             GrammarCompiler(
                 self._vocabulary,
@@ -413,6 +412,7 @@ class EngineLoop:
                 with self._only_hurting(sequence.request_id):
                     self._emit(sequence, draw)
         elapsed = time.perf_counter() - started
+        self._turns.end_step(elapsed, self._scheduler.running)
         if is_decode:
             self._counters.decode_seconds += elapsed
         else:
@@ -423,19 +423,22 @@ class EngineLoop:
     def _mask_rows(self, sequences: list[Sequence]) -> tuple[list[MaskRow | None], set[Sequence]]:
         """A row for each sequence that has a grammar, and those whose row is not built yet."""
         started = time.perf_counter()
-        rows: list[MaskRow | None] = []
-        held: set[Sequence] = set()
-        for sequence in sequences:
-            row: MaskRow | None = None
-            if sequence.cursor is not None:
-                with self._only_hurting(sequence.request_id):
-                    row = _row_in_time(sequence, sequence.cursor)
-                    if row is None:
-                        held.add(sequence)
-                    self._counters.num_masked_steps += row is not None
-            rows.append(row)
+        rows: dict[Sequence, MaskRow | None] = {}
+
+        def ask(sequence: Sequence, *, others_wait: bool) -> None:
+            with self._only_hurting(sequence.request_id):
+                rows[sequence] = self._turns.row(sequence, others_wait=others_wait)
+
+        num_running = len(self._scheduler.running)
+        for sequence in self._turns.in_turn([s for s in sequences if s.cursor is not None]):
+            ask(sequence, others_wait=num_running > 1)
+        held = [sequence for sequence, row in rows.items() if row is None]
+        if len(held) == num_running > 1:
+            ask(held[0], others_wait=False)
         self._counters.mask_seconds += time.perf_counter() - started
-        return rows, held
+        held = [sequence for sequence, row in rows.items() if row is None]
+        self._counters.num_masked_steps += len(rows) - len(held)
+        return [rows.get(sequence) for sequence in sequences], set(held)
 
     def _emit(self, sequence: Sequence, draw: Draw) -> None:
         if draw.token_id is None:
@@ -535,22 +538,6 @@ def _disk_cache(options: EngineConfig, vocabulary: Vocabulary) -> DiskCache | No
     if options.grammar_cache_dir is None:
         return None
     return DiskCache(Path(options.grammar_cache_dir), options.grammar_disk_bytes, vocabulary)
-
-
-def _row_in_time(sequence: Sequence, cursor: Cursor) -> MaskRow | None:
-    """The mask, or None where it takes longer than the others can wait: then it may take longer next time.
-
-    Raises FuelError in the end.
-    """
-    try:
-        row = cursor.mask_row(sequence.mask_patience)
-    except FuelError:
-        if sequence.mask_patience >= MOST_PATIENCE:
-            raise
-        sequence.mask_patience += sequence.mask_patience // 4  # what was built is kept, so that most take no more
-        return None
-    sequence.mask_patience = HURRY
-    return row
 
 
 def _grammar_info(grammar: CompiledGrammar, *, cache_hit: bool) -> GrammarInfo:

@@ -8,6 +8,7 @@ import torch
 
 from engine.attention import create_attention
 from engine.config import ConfigError, ResolvedConfig
+from engine.cores import CoreWatch
 from engine.forward import ForwardBatch
 from engine.kv_pool import KvPool, fitting_slots
 from engine.weights import load_model
@@ -21,6 +22,7 @@ class Runner:
         self.config = config
         device, dtype = config.torch_device, config.torch_dtype
         self._num_threads = 0
+        self._cores = CoreWatch(config.num_threads)
         with torch.inference_mode():
             self.model, model_config = load_model(config.folder, device, dtype, max_len=config.max_model_len)
             self.pool = KvPool(model_config, _num_slots(config), dtype, device)
@@ -50,10 +52,11 @@ class Runner:
         """Logits [num_sampled, vocab_size] float32 of the rows `batch.logits_indices`, on the runner's device.
 
         Writes this step's keys and values to the pool; reads those of the batch's contexts, which earlier steps wrote.
-        `num_taken`: cores that others keep busy. A thread that must share its core makes all the others wait for it.
+        `num_taken`: cores that other threads of this process keep busy.
         """
-        self._use_threads(max(1, self.config.num_threads - num_taken))
-        with torch.inference_mode():
+        num_threads = self._cores.num_threads(num_taken)
+        self._use_threads(num_threads)
+        with torch.inference_mode(), self._cores.computing(num_threads):
             self.attention.begin(batch)
             return self.model.forward(batch, self.attention)
 

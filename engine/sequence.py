@@ -51,6 +51,10 @@ class Sequence:
     cursor: Cursor | None = None
     mask_patience: int = HURRY
     """Steps that its next mask may take before the others go on without it."""
+    mask_credit_s: float = 0.0
+    """Seconds that its masks may take; below zero, what is to be made up for."""
+    lacks_mask: bool = False
+    """Whether the others went on without it because its mask was not there."""
     phase: Phase = Phase.WAITING
     num_tokens: int = 0
     num_reserved: int = 0

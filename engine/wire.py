@@ -34,7 +34,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix_cache: bool = True
     chunked_prefill: bool = True
     num_threads: int | None = None
-    """Threads torch computes with. None: one per core."""
+    """Threads torch computes with, at most: fewer while cores are busy otherwise. None: one per core."""
     attention_backend: str = "auto"
     decode_burst: int | None = None
     """Steps that a device may decode at most before the host reads what it drew. 0: the host takes every step. None: 8

@@ -107,7 +107,7 @@ def _load_file(context: click.Context, _parameter: click.Parameter, path: Path |
 @click.option("--max-batch-tokens", default=_ENGINE.max_batch_tokens, type=click.IntRange(1), help="Of a forward pass.")
 @click.option("--prefix-cache/--no-prefix-cache", default=_ENGINE.prefix_cache)
 @click.option("--chunked-prefill/--no-chunked-prefill", default=_ENGINE.chunked_prefill)
-@click.option("--num-threads", default=None, type=click.IntRange(1), help="Threads torch computes with.")
+@click.option("--num-threads", default=None, type=click.IntRange(1), help="Threads torch computes with, at most.")
 @click.option("--attention-backend", default=_ENGINE.attention_backend)
 @click.option(
     "--decode-burst",

@@ -131,6 +131,9 @@ class GrammarCompiler:
         self._memory_bytes = memory_bytes
         self._num_workers = num_workers
         self._lock = threading.Lock()
+        """Held for moments only, for whoever asks for `stats` has others to serve."""
+        self._making = threading.Lock()
+        """Held while a backend is made, which reads its modules."""
         self._backends: dict[str, BackendCompiler] = {}
         self._disk = disk
         self._cache: ByteLru[CompiledGrammar] = ByteLru(cache_bytes, self._leaves)
@@ -215,6 +218,7 @@ class GrammarCompiler:
         """
         with self._lock:
             self._closed = True
+        with self._making:
             backends = list(self._backends.values())
         for backend in backends:
             backend.close()
@@ -273,7 +277,7 @@ class GrammarCompiler:
         raise GrammarError("unsupported_backend", f"There is no grammar backend {options.backend!r}.")
 
     def _backend(self, name: str) -> BackendCompiler:
-        with self._lock:
+        with self._making:
             if self._closed:
                 raise RuntimeError("the grammar compiler is closed")
             if name not in BACKENDS:

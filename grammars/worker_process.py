@@ -28,6 +28,8 @@ _ADDRESS_SPACE_SLACK: Final = 1 << 30
 """Arenas and thread stacks reserve address space they never use; resident memory is what the pool watches."""
 
 
+_NICENESS: Final = 5
+"""A worker serves one request, and has a quarter of a core where the process wants it too that decodes for all."""
 _RECURSION_LIMIT: Final = 5000
 """Frames of Python that the main thread's stack of 8 MiB holds with room to spare."""
 
@@ -118,6 +120,7 @@ def _answer(job: Job) -> Reply:
 
 def _run_worker(connection: socket.socket, memory_bytes: int) -> None:
     sys.setrecursionlimit(_RECURSION_LIMIT)
+    os.nice(_NICENESS)
     _die_with_parent()
     _limit_address_space(memory_bytes + _ADDRESS_SPACE_SLACK)
     send(connection, msgspec.msgpack.encode(Started(os.getpid())))

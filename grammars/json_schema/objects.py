@@ -622,6 +622,7 @@ class Objects:
                 predicate_of[assertion.names] = len(predicates)
                 predicates.append(self._values.key_algebra.listed(self._values.names(assertion.names)))
         keys = dict.fromkeys(key for each in order for key in each.keys)
+        self.spend(len(keys) // 8)
         is_open = {each.is_open for each in order}
         only_listed = False in is_open and True not in is_open and max(each.least for each in order) <= len(keys)
         classes = {} if only_listed else self._classes(predicates, order)
@@ -629,6 +630,7 @@ class Objects:
         keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
         keys |= dict.fromkeys(key for each in classes.values() if isinstance(each, Words) for key in sorted(each.words))
         index = {key: i for i, key in enumerate(keys)}
+        self.spend(len(keys) // 8)
         tracked = {key for each in order for key in each.required}
         tracked |= {key for each in order for k, names in each.dependent.items() for key in (k, *names)}
         counts = [size for each in order for size in (each.least, 0 if each.most is None else each.most + 1)]

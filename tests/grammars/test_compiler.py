@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from grammar_cases import allowed, follows
 
+from grammars.backends import BACKENDS
 from grammars.cache import ByteLru
 from grammars.compiler import GrammarCompiler
 from grammars.spec import Choice, CompileOptions, GrammarError, JsonSchema, Regex
@@ -48,6 +49,30 @@ def test_callers_of_one_key_share_one_compilation(own: GrammarCompiler) -> None:
     stats = own.stats
     assert (stats.num_compiles, stats.num_hits + stats.num_misses, stats.num_compiling) == (1, 8, 0)
     assert grammars[0].num_uses == 8
+
+
+def test_whoever_asks_for_counts_does_not_wait_for_a_backend_that_is_being_made(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, made = threading.Event(), threading.Event()
+
+    def make(*_: Any) -> Any:
+        asked.set()
+        assert made.wait(30)
+        raise GrammarError("unsupported_backend", "There is none.")
+
+    monkeypatch.setitem(BACKENDS, "outlines", make)
+    compiler = GrammarCompiler(vocabulary)
+    with ThreadPoolExecutor(2) as threads:
+        compiling = threads.submit(compiler.compile, Regex("a"), CompileOptions("outlines"))
+        assert asked.wait(30)
+        try:
+            assert threads.submit(lambda: compiler.stats).result(30).num_compiling == 1
+        finally:
+            made.set()
+        with pytest.raises(GrammarError, match="There is none"):
+            compiling.result(30)
+    compiler.close()
 
 
 def test_one_language_in_two_spellings_is_one_grammar(own: GrammarCompiler) -> None:
