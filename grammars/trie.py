@@ -66,10 +66,10 @@ def levels(texts: Sequence[bytes]) -> Levels:
 @njit(cache=True, nogil=True)
 def _build(text, begins, lengths):  # type: ignore[no-untyped-def]
     """Splits the range of sorted tokens of each node, in the order of the nodes, by the byte that comes next."""
-    num_tokens, room = len(begins), len(text) + 1
-    byte = np.zeros(room, np.uint8)
-    depth, child = np.zeros(room, np.int32), np.zeros(room + 1, np.int32)
-    low, own, high = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int32)
+    num_tokens, size = len(begins), _num_nodes(text, begins, lengths)
+    byte = np.zeros(size, np.uint8)
+    depth, child = np.zeros(size, np.int32), np.zeros(size + 1, np.int32)
+    low, own, high = np.zeros(size, np.int32), np.zeros(size, np.int32), np.zeros(size, np.int32)
     high[0] = num_tokens
     num_nodes, node = 1, 0
     while node < num_nodes:
@@ -86,8 +86,19 @@ def _build(text, begins, lengths):  # type: ignore[no-untyped-def]
             num_nodes += 1
         node += 1
     child[num_nodes] = num_nodes
-    size = num_nodes
-    return byte[:size].copy(), child[: size + 1].copy(), low[:size].copy(), own[:size].copy(), high[:size].copy()
+    return byte, child, low, own, high
+
+
+@njit(cache=True, nogil=True)
+def _num_nodes(text, begins, lengths):  # type: ignore[no-untyped-def]
+    """Each token has nodes of its own behind what it has in common with the one before it."""
+    found = 1
+    for i in range(len(begins)):
+        common, most = 0, 0 if i == 0 else min(lengths[i - 1], lengths[i])
+        while common < most and text[begins[i - 1] + common] == text[begins[i] + common]:
+            common += 1
+        found += lengths[i] - common
+    return found
 
 
 @njit(cache=True, nogil=True)

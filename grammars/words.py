@@ -8,13 +8,14 @@ tells whether any of them is allowed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from grammars.fuel import unlimited
 from grammars.lexicon import grown
 from grammars.trie import levels
 
@@ -23,6 +24,7 @@ BYTE, CHILD, LOW, HIGH, LABEL = range(5)
 """Columns of `WordTries.nodes`."""
 ALL_WORDS: Final = -1
 """In place of a table of running totals: every word is allowed."""
+_WORDS_OF_STEP: Final = 8
 
 
 class WordTries:
@@ -48,10 +50,15 @@ class WordTries:
         """Memory of all tries."""
         return self._len * self.nodes.strides[0] + self._totals_len * self.totals.itemsize
 
-    def add(self, words: Iterable[tuple[bytes, int]]) -> int:
-        """The root of a trie of labelled words, none of them empty, a prefix of another or there twice."""
+    def add(self, words: Iterable[tuple[bytes, int]], spend: Callable[[int], None] = unlimited) -> int:
+        """The root of a trie of labelled words, none of them empty, a prefix of another or there twice.
+
+        `spend` takes steps, between whiles, in which others may go on.
+        """
         entries = sorted(words)
+        spend(len(entries) // _WORDS_OF_STEP)
         byte, child, low, own, high = levels([word for word, _ in entries])
+        spend(len(entries) // _WORDS_OF_STEP)
         labels = np.array([label for _, label in entries], np.intp)
         root, size = self._len, len(byte)
         while root + size + 1 > len(self.nodes):

@@ -413,7 +413,7 @@ class JsonPhases:
                 root, _ = self._tries[self._whole]
                 found = root, self._words.allow_words(root, np.array([word in wanted for word in self._whole]))
             else:
-                found, self._whole = (self._words.add(key), ALL_WORDS), key
+                found, self._whole = (self._words.add(key, self._objects.spend), ALL_WORDS), key
             self._tries[key] = found
         return found
 
@@ -477,7 +477,7 @@ class JsonPhases:
             for i, key in enumerate(universe.keys):
                 self._objects.spend(1)
                 words += [(form + b'"', i) for form in self._values.key_algebra.spellings(key)]
-            root = self._universe_roots[universe] = self._words.add(words) if words else NO_NODE
+            root = self._universe_roots[universe] = self._words.add(words, self._objects.spend) if words else NO_NODE
         return root
 
     # ---- what comes next
