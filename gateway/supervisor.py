@@ -33,6 +33,11 @@ async def _nothing(_client: EngineClient) -> None:
 
 
 DEFAULT_COMMAND = (sys.executable, "-m", "engine")
+_SPINS = {"GOMP_SPINCOUNT": "10000"}
+"""How often a thread of the engine looks whether the others have done their parts before it lets go of its core: some
+tenths of a millisecond. GNU's OpenMP by itself looks for several milliseconds, and so long keeps off its core the thread
+that it waits for, if they share it: one busy process on two cores made a decode step of 3 ms take 100. So, it takes 15,
+until `engine.cores` leaves a core to that process."""
 
 
 class EngineStartError(Exception):
@@ -188,7 +193,12 @@ class EngineProcess:
         client.start()
         try:
             process = await asyncio.create_subprocess_exec(
-                *self._command, "--link", address, stdin=asyncio.subprocess.PIPE, start_new_session=True
+                *self._command,
+                "--link",
+                address,
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env={**({} if "OMP_WAIT_POLICY" in os.environ else _SPINS), **os.environ},
             )
             self._pid = process.pid
             if process.stdin is not None:
