@@ -13,7 +13,7 @@ from typing import Final
 from grammars.heap import give_back
 
 _MOST_NEW: Final = 10_000
-"""Objects since the last collection up to which an idle process does not bother."""
+"""Objects since the last collection up to which nobody bothers: there were hardly any grammars built or thrown out."""
 _QUIET_S: Final = 1.0
 """Without work before anything is done: the next request often comes as soon as one is answered."""
 _LONGEST_S: Final = 60.0
@@ -33,11 +33,11 @@ class GarbageCollector:
         now = time.monotonic()
         if not is_idle:
             self._last_work = now
-        is_quiet = now - self._last_work > _QUIET_S and gc.get_count()[0] > _MOST_NEW
+        is_quiet = now - self._last_work > _QUIET_S
         if self._last is None:
             gc.collect()
             gc.freeze()
-        elif is_quiet or (not is_idle and now - self._last > _LONGEST_S):
+        elif gc.get_count()[0] > _MOST_NEW and (is_quiet or (not is_idle and now - self._last > _LONGEST_S)):
             gc.collect()
         else:
             return
