@@ -35,9 +35,9 @@ async def _nothing(_client: EngineClient) -> None:
 DEFAULT_COMMAND = (sys.executable, "-m", "engine")
 _SPINS = {"GOMP_SPINCOUNT": "10000"}
 """How often a thread of the engine looks whether the others have done their parts before it lets go of its core: some
-tenths of a millisecond. GNU's OpenMP by itself looks for several milliseconds, and keeps off its core whatever else is to
-run there: one busy process on two cores made a decode step of 3 ms take 100. So, it takes 15, until `engine.cores` leaves
-a core to that process."""
+tenths of a millisecond. GNU's OpenMP by itself looks for several milliseconds, and keeps whatever else is to run there
+off the core: one busy process on two cores made a decode step of 3 ms take 100. So, it takes 15, until `engine.cores`
+leaves a core to that process."""
 
 
 class EngineStartError(Exception):
