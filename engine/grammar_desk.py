@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from grammars.build_lock import courteous
 from grammars.compiler import CompiledGrammar, GrammarCompiler
+from grammars.courtesy import Courtesy
 from grammars.spec import CompileOptions, GrammarSpec, spec_len
 
 Ticket = TypeVar("Ticket", bound=Hashable)
@@ -60,7 +60,7 @@ class GrammarDesk(Generic[Ticket]):
     ) -> None:
         """`is_busy`: whether requests are being decoded, to which long compilations then leave most of the time."""
         self.compiler = compiler
-        self._is_busy = is_busy
+        self._courtesy = Courtesy(is_busy)
         self._max_wait_s = max_wait_s
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="grammar")
         self._working: set[int] = set()
@@ -140,7 +140,7 @@ class GrammarDesk(Generic[Ticket]):
     def _compile(self, spec: GrammarSpec, options: CompileOptions, begin_before: float) -> CompiledGrammar:
         if time.monotonic() > begin_before:
             raise NoThreadFree(f"other grammars were being compiled for {self._max_wait_s:g} s; try again later")
-        with self._at_work(), courteous(self._is_busy):
+        with self._at_work(), self._courtesy.observed():
             return self.compiler.compile(spec, options)
 
     def _warm(self) -> None:

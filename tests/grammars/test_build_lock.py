@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from grammars.build_lock import BuildLock, courteous
+from grammars.build_lock import BuildLock
 from grammars.byte_regex import ByteRegexes
+from grammars.courtesy import Courtesy
 from grammars.fuel import DeadlineError, FuelError
 
 PATIENCE_S = 30.0
@@ -70,19 +71,15 @@ def test_a_pause_of_somebody_else_lets_nobody_in() -> None:
     waiting.join(PATIENCE_S)
 
 
-def test_whoever_is_courteous_stays_away_for_as_long_as_it_worked_while_others_are_busy() -> None:
-    lock, busy = BuildLock(), [True]
-    with courteous(lambda: busy[0]):
-        time.sleep(0.05)
+def test_a_pause_lasts_for_what_is_due_to_others() -> None:
+    lock, worked = BuildLock(), [0.0]
+    with Courtesy(lambda: True, worked=lambda: worked[0]).observed():
+        worked[0] = 0.03
         assert lock.pause() == 0  # not held
         with lock:
-            assert lock.pause() >= 0.05
-            assert lock.pause() < 0.05
-            busy[0] = False
-            time.sleep(0.05)
+            assert lock.pause() >= 0.03
             assert lock.pause() == 0
     with lock:
-        time.sleep(0.05)
         assert lock.pause() == 0
 
 
