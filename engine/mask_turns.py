@@ -21,7 +21,7 @@ _BRIEF: Final = 100
 
 
 class MaskTurns:
-    """Builds masks within a share of the loop's time, which all sequences have as much of.
+    """Builds masks within a share of the loop's time, of which all sequences have equal parts.
 
     One that takes more may do so as long as others leave some of theirs. Then it stays behind, and they go on without
     it until that is made up for. Masks that take next to nothing need no turn. Used from the loop's thread.
