@@ -15,6 +15,8 @@ _REST: Final = 2.5
 """Of the time built, what others have then. While a thread builds they get on at about a third of their speed."""
 _AHEAD_S: Final = 0.05
 """Of the others' time still to come, with how much of it a thread may begin: most are done soon."""
+_LONGEST_WAIT_S: Final = 0.1
+"""Before a thread begins, however much those before it built: that may have been for another client."""
 
 
 class Courtesy:
@@ -37,7 +39,7 @@ class Courtesy:
     def observed(self) -> Iterator[None]:
         """Meanwhile this thread builds, and stays away when it is `due`. Waits where threads before it built much."""
         if (ahead := self._left_to_others(0.0)) > _AHEAD_S:
-            self._sleep(ahead - _AHEAD_S)
+            self._sleep(min(ahead - _AHEAD_S, _LONGEST_WAIT_S))
         turn = _Turn(self, self._worked())
         token = _turn.set(turn)
         try:

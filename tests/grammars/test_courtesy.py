@@ -95,6 +95,15 @@ def test_whoever_comes_after_much_short_work_begins_later() -> None:
     assert len(process.slept) == before
 
 
+def test_nobody_waits_long_to_begin() -> None:
+    process = _Process()
+    with process.courtesy.observed():
+        process.work(100.0)
+    with process.courtesy.observed():
+        pass
+    assert max(process.slept) <= 0.1
+
+
 def test_what_was_worked_counts_where_it_ended_in_an_error() -> None:
     process = _Process()
 
