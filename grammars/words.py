@@ -24,7 +24,8 @@ BYTE, CHILD, LOW, HIGH, LABEL = range(5)
 """Columns of `WordTries.nodes`."""
 ALL_WORDS: Final = -1
 """In place of a table of running totals: every word is allowed."""
-_WORDS_OF_STEP: Final = 8
+WORDS_OF_STEP: Final = 8
+"""Going through so many words takes about as long as a step."""
 
 
 class WordTries:
@@ -56,9 +57,9 @@ class WordTries:
         `spend` takes steps, between whiles, in which others may go on.
         """
         entries = sorted(words)
-        spend(len(entries) // _WORDS_OF_STEP)
+        spend(len(entries) // WORDS_OF_STEP)
         byte, child, low, own, high = levels([word for word, _ in entries])
-        spend(len(entries) // _WORDS_OF_STEP)
+        spend(len(entries) // WORDS_OF_STEP)
         labels = np.array([label for _, label in entries], np.intp)
         root, size = self._len, len(byte)
         while root + size + 1 > len(self.nodes):

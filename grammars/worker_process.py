@@ -26,8 +26,6 @@ from grammars.spec import ErrorCode, GrammarError
 _PR_SET_PDEATHSIG: Final = 1
 _ADDRESS_SPACE_SLACK: Final = 1 << 30
 """Arenas and thread stacks reserve address space they never use; resident memory is what the pool watches."""
-
-
 _NICENESS: Final = 5
 """A worker serves one request, and has a quarter of a core where the process wants it too that decodes for all."""
 _RECURSION_LIMIT: Final = 5000

@@ -14,6 +14,7 @@ from grammars.json_schema.texts import ANY, Texts, Words
 from grammars.json_schema.threads import Claim, Conjunction, Disjunction, Splitter, Thread, truth, undominated
 from grammars.json_schema.values import Values
 from grammars.spec import GrammarError, PropertyOrder
+from grammars.words import WORDS_OF_STEP
 
 _STEPS_OF_COMPLETION: Final = 10
 """What looking for one way to end an object is charged, which takes as long as so many derivatives."""
@@ -622,7 +623,7 @@ class Objects:
                 predicate_of[assertion.names] = len(predicates)
                 predicates.append(self._values.key_algebra.listed(self._values.names(assertion.names)))
         keys = dict.fromkeys(key for each in order for key in each.keys)
-        self.spend(len(keys) // 8)
+        self.spend(len(keys) // WORDS_OF_STEP)
         is_open = {each.is_open for each in order}
         only_listed = False in is_open and True not in is_open and max(each.least for each in order) <= len(keys)
         classes = {} if only_listed else self._classes(predicates, order)
@@ -630,7 +631,7 @@ class Objects:
         keys |= dict.fromkeys(key for each in order for k, names in each.dependent.items() for key in (k, *names))
         keys |= dict.fromkeys(key for each in classes.values() if isinstance(each, Words) for key in sorted(each.words))
         index = {key: i for i, key in enumerate(keys)}
-        self.spend(len(keys) // 8)
+        self.spend(len(keys) // WORDS_OF_STEP)
         tracked = {key for each in order for key in each.required}
         tracked |= {key for each in order for k, names in each.dependent.items() for key in (k, *names)}
         counts = [size for each in order for size in (each.least, 0 if each.most is None else each.most + 1)]
